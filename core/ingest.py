@@ -1,0 +1,185 @@
+"""Files and domain corpora → library: parse, split, encode, store in batches, publish an index generation.
+
+Resumable: what a killed run had committed is recognised by content hash and not encoded again. Knows no file format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.documents import iter_files, read_documents
+from core.documents.files import source_name
+from core.documents.splitting import estimate_tokens, split
+from core.encoder import Encoder, PassageText, PassageVectors, sha256_file
+from core.errors import DocumentError
+from core.index.faiss import FaissIndex
+from core.library import Library
+from core.settings import Settings
+from core.types import Document, Passage, Span
+
+BATCH_PASSAGES = 192
+"""Passages per transaction: enough to sort by length (little padding), few enough to lose little when killed."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with a name, what is done and the total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestReport:
+    """What an ingest did. ``failed`` holds (name, one line that says why)."""
+
+    added: int = 0
+    unchanged: int = 0
+    erased: int = 0
+    passages: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finish:
+    """A file whose documents are all queued: to be marked complete once they are committed."""
+
+    scope: str
+    source: str
+    digest: str
+    unchanged: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class _Batch:
+    documents: list[tuple[Document, list[Passage]]] = field(default_factory=list)
+    finished: list[_Finish] = field(default_factory=list)
+    size: int = 0
+
+
+def header_of(passage: Passage, document: Document) -> str:
+    """Return the line the encoder reads before a passage: its headings, and other names of the topic."""
+    return f"{passage.heading} ({', '.join(document.aliases[:4])})" if document.aliases else passage.heading
+
+
+def encode_passages(encoder: Encoder, items: Sequence[tuple[Document, Passage]], *, batch_tokens: int) -> list[PassageVectors]:
+    """Encode passages in batches of similar length.
+
+    Returns:
+        One :class:`PassageVectors` per item, in the order given.
+    """
+    texts = [
+        PassageText(
+            header=header_of(passage, document),
+            text=passage.text,
+            sentences=tuple(Span(start=s.start - passage.start, end=s.end - passage.start) for s in passage.sentences),
+        )
+        for document, passage in items
+    ]
+    lengths = [min(256, estimate_tokens(text.header) + estimate_tokens(text.text) + 8) for text in texts]
+    order = sorted(range(len(texts)), key=lengths.__getitem__)
+    results: list[PassageVectors | None] = [None] * len(texts)
+    at = 0
+    while at < len(order):
+        # Texts are ascending in length, so the last of a batch sets its padding.
+        chunk: list[int] = []
+        while at < len(order) and (not chunk or lengths[order[at]] * (len(chunk) + 1) <= batch_tokens):
+            chunk.append(order[at])
+            at += 1
+        for n, vectors in zip(chunk, encoder.encode_passages([texts[n] for n in chunk]), strict=True):
+            results[n] = vectors
+    return [vectors for vectors in results if vectors is not None]
+
+
+class Ingest:
+    """Brings documents into one library.
+
+    Args:
+        library: where they go.
+        encoder: the base encoder for passages (int8 is fast and, measured, as good).
+        settings: limits and batch sizes.
+        progress: told how far the work is.
+    """
+
+    def __init__(self, library: Library, encoder: Encoder, *, settings: Settings, progress: Progress | None = None) -> None:
+        self._library = library
+        self._encoder = encoder
+        self._settings = settings
+        self._progress = progress or (lambda name, done, total: None)
+        self._batch = _Batch()
+        self._added = 0
+        self._passages = 0
+        self._unchanged = 0
+        self._erased = 0
+
+    def add_paths(self, paths: Sequence[Path], *, scope: str, prune: bool = False) -> IngestReport:
+        """Ingest files and folders, then publish an index generation.
+
+        A file that cannot be read is reported and the rest goes on. A file whose bytes were ingested whole before costs one hash.
+
+        Args:
+            paths: files or folders.
+            scope: the collection that the documents belong to.
+            prune: erase documents of the scope whose file is not among ``paths`` any more (for corpora).
+
+        Raises:
+            LibraryError: another process is writing, or the disk is full. UsageError: a path does not exist.
+        """
+        failed: list[tuple[str, str]] = []
+        skipped: list[tuple[str, str]] = []
+        with self._library.writing():
+            files: list[tuple[Path, Path, str]] = []
+            for root in paths:
+                found = iter_files([root], on_skip=lambda path, why: skipped.append((path.name, why)))
+                files.extend((path, root, source_name(path, root=root)) for path in found)
+            for number, (path, root, source) in enumerate(files):
+                self._progress(source, number, len(files))
+                try:
+                    self._add_file(path, root=root, source=source, scope=scope)
+                except DocumentError as error:
+                    failed.append((source, str(error)))
+            self._flush()
+            if prune:
+                self._erased += len(self._library.forget_files(scope=scope, keep=[source for _, _, source in files]))
+            self._progress("index", len(files), len(files))
+            self._library.publish(lambda ids, vectors: FaissIndex.build(ids, vectors).to_bytes())
+        return IngestReport(
+            added=self._added,
+            unchanged=self._unchanged,
+            erased=self._erased,
+            passages=self._passages,
+            failed=tuple(failed),
+            skipped=tuple(skipped),
+        )
+
+    def _add_file(self, path: Path, *, root: Path, source: str, scope: str) -> None:
+        digest = sha256_file(path)
+        if self._library.file_sha256(scope=scope, source=source) == digest:
+            self._unchanged += 1
+            return
+        unchanged: list[str] = []
+        for document in read_documents(path, scope=scope, settings=self._settings, root=root):
+            if self._library.has(document.id):
+                unchanged.append(document.id)
+                self._unchanged += 1
+            else:
+                self._queue(document)
+        self._batch.finished.append(_Finish(scope=scope, source=source, digest=digest, unchanged=tuple(unchanged)))
+
+    def _queue(self, document: Document) -> None:
+        passages = list(split(document))
+        self._batch.documents.append((document, passages))
+        self._batch.size += len(passages)
+        if self._batch.size >= BATCH_PASSAGES:
+            self._flush()
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, _Batch()
+        if batch.documents:
+            items = [(document, passage) for document, passages in batch.documents for passage in passages]
+            vectors = iter(encode_passages(self._encoder, items, batch_tokens=self._settings.batch_tokens))
+            self._library.add([(document, passages, [next(vectors) for _ in passages]) for document, passages in batch.documents])
+            self._added += len(batch.documents)
+            self._passages += len(items)
+        for done in batch.finished:
+            if done.unchanged:
+                self._library.refresh_file_hash(done.unchanged, done.digest)
+            self._erased += self._library.finish_file(scope=done.scope, source=done.source, sha256=done.digest)

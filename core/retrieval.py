@@ -1,0 +1,199 @@
+"""Question → ranked passages: dense and keyword search fused, sentences scored. Knows nothing of answers or thresholds.
+
+Fusion is a convex combination of the cosine and BM25's share of its upper bound, not rank fusion: ranks forget by how
+much the first beats the second (Bruch et al., "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 2023).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.encoder import Encoder
+from core.errors import IntegrityError
+from core.index.faiss import FaissIndex
+from core.library import Generation, Library, StoredPassage
+from core.text import content_terms, match_query, terms
+from core.types import Hit, Language
+
+POOL = 60
+"""Candidates taken from each side before fusion."""
+DENSE_WEIGHT: dict[Language, float] = {"en": 0.55, "zh": 0.10}
+"""Share of the cosine in the fused score; the rest is BM25's share. MiniLM reads little Chinese (its vocabulary lacks most
+characters), so Chinese leans on words. Fitted on the shipped training questions and a MedQuAD sample; see ARCHITECTURE.md."""
+SENTENCE_OVERLAP_WEIGHT = 0.45
+_BM25_K1 = 1.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval:
+    """The ranked hits of one question and the statistics that abstention reads."""
+
+    query: str
+    lang: Language
+    hits: tuple[Hit, ...]
+    words: tuple[str, ...]
+    idf: dict[str, float]
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Snapshot:
+    """What a reader holds while the library moves on: an open index and the rows it may return per language."""
+
+    generation: Generation
+    index: FaissIndex
+    rows: dict[str, NDArray[np.int64]]
+
+
+def inverse_document_frequency(total: int, frequency: int) -> float:
+    """Return BM25's idf as FTS5 computes it: ln((N - n + 0.5) / (n + 0.5)), at least 1e-6."""
+    return max(math.log((total - frequency + 0.5) / (frequency + 0.5)), 1e-6)
+
+
+class Retriever:
+    """Searches one library. Thread-safe; a new generation is picked up at the next search.
+
+    Args:
+        library: where passages live.
+        encoder: encodes queries; must share the library's base encoder.
+    """
+
+    def __init__(self, library: Library, encoder: Encoder) -> None:
+        self._library = library
+        self._encoder = encoder
+        self._lock = threading.Lock()
+        self._held: _Snapshot | None = None
+
+    def _snapshot(self) -> _Snapshot | None:
+        generation = self._library.generation()
+        held = self._held
+        if generation is None or (held is not None and held.generation.number == generation.number):
+            return held
+        with self._lock:
+            path = self._library.folder / "generations" / generation.file
+            try:
+                index = FaissIndex.load(path, sha256=generation.sha256)
+            except IntegrityError:
+                # The file is only a cache: rebuild from the vectors in SQLite rather than fail the reader.
+                index = FaissIndex.build(*self._library.vectors())
+            self._held = _Snapshot(generation=generation, index=index, rows=self._library.rows_by_language())
+        return self._held
+
+    def search(self, query: str, *, k: int, lang: Language, sentences: bool = True, scopes: Sequence[str] = ()) -> Retrieval:
+        """Return the best ``k`` passages for ``query``.
+
+        Passages in the question's language are searched; all of them when there are none in it.
+
+        Args:
+            query: what is searched for; one line.
+            k: number of hits, at least 1.
+            lang: language of the question.
+            sentences: whether to score the sentences of each hit too.
+            scopes: collections to search; empty means all.
+        """
+        words = tuple(content_terms(query))
+        snapshot = self._snapshot()
+        if snapshot is None or not len(snapshot.index):
+            return Retrieval(query=query, lang=lang, hits=(), words=words, idf={}, generation=0)
+        allowed = snapshot.rows.get(lang)
+        langs: tuple[Language, ...] = (lang,) if allowed is not None else ()
+        if scopes:
+            in_scope = self._library.rows_in_scopes(scopes)
+            allowed = in_scope if allowed is None else np.intersect1d(allowed, in_scope)
+        total, frequencies = self._library.document_frequencies(words)
+        idf = {word: inverse_document_frequency(total, n) for word, n in frequencies.items()}
+        vector = self._encoder.encode([query])[0]
+        dense_rows, _ = snapshot.index.search(vector, POOL, allowed=allowed)
+        keyword = dict(self._library.keyword(match_query(words), limit=POOL, langs=langs, scopes=scopes))
+        stored = self._library.passages(list(dict.fromkeys([*dense_rows.tolist(), *keyword])))
+        bound = (_BM25_K1 + 1) * sum(idf.values()) or 1.0
+        missing = [row for row in stored if row not in keyword]
+        keyword.update(self._library.keyword_scores(match_query(words), missing))
+        ranked = []
+        for row, (item, passage_vector, sentence_vectors) in stored.items():
+            cosine = float(passage_vector @ vector)
+            share = min(1.0, keyword.get(row, 0.0) / bound)
+            weight = DENSE_WEIGHT[lang]
+            ranked.append((weight * cosine + (1 - weight) * share, cosine, share, item, sentence_vectors))
+        ranked.sort(key=lambda entry: (-entry[0], entry[3].row))
+        hits = tuple(
+            _hit(item, score, cosine, share, _sentence_scores(item, vectors, vector, idf, lang) if sentences else ())
+            for score, cosine, share, item, vectors in ranked[:k]
+        )
+        return Retrieval(query=query, lang=lang, hits=hits, words=words, idf=idf, generation=snapshot.generation.number)
+
+
+def _hit(item: StoredPassage, score: float, cosine: float, share: float, sentence_scores: tuple[float, ...]) -> Hit:
+    return Hit(
+        passage=item.passage,
+        external_id=item.external_id,
+        title=item.title,
+        source=item.source,
+        url=item.url,
+        score=round(score, 6),
+        dense=round(cosine, 6),
+        keyword=round(share, 6),
+        sentence_scores=sentence_scores,
+    )
+
+
+def overlap(words: set[str], idf: dict[str, float]) -> float:
+    """Return the idf-weighted share of the question's words that occur in ``words``; 0 for a question without words."""
+    total = sum(idf.values())
+    return sum(weight for word, weight in idf.items() if word in words) / total if total else 0.0
+
+
+def _sentence_scores(
+    item: StoredPassage, vectors: NDArray[np.float32], query: NDArray[np.float32], idf: dict[str, float], lang: Language
+) -> tuple[float, ...]:
+    weight = SENTENCE_OVERLAP_WEIGHT if lang == "en" else 0.9
+    offset = item.passage.start
+    scores = []
+    for span, vector in zip(item.passage.sentences, vectors, strict=True):
+        shared = overlap(set(terms(item.passage.text[span.start - offset : span.end - offset])), idf)
+        scores.append(round((1 - weight) * float(vector @ query) + weight * shared, 6))
+    return tuple(scores)
+
+
+def as_langchain_retriever(retriever: Retriever, *, k: int = 6) -> Any:
+    """Return the retriever as a LangChain ``BaseRetriever``: documents carry ids, titles, pages, spans and scores as metadata."""
+    from langchain_core.callbacks import CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document as LangChainDocument
+    from langchain_core.retrievers import BaseRetriever
+
+    from core.documents.language import detect_language
+
+    class DomainkitRetriever(BaseRetriever):
+        """Hybrid search of one domain library."""
+
+        k: int
+
+        def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[LangChainDocument]:
+            found = retriever.search(query, k=self.k, lang=detect_language(query), sentences=False)
+            return [
+                LangChainDocument(
+                    page_content=hit.passage.text,
+                    id=hit.passage.id,
+                    metadata={
+                        "document_id": hit.passage.document_id,
+                        "external_id": hit.external_id,
+                        "title": hit.title,
+                        "source": hit.source,
+                        "heading": hit.passage.heading,
+                        "page": hit.passage.page,
+                        "start": hit.passage.start,
+                        "end": hit.passage.end,
+                        "score": hit.score,
+                    },
+                )
+                for hit in found.hits
+            ]
+
+    return DomainkitRetriever(k=k)

@@ -1,0 +1,133 @@
+"""Text → index terms, the same at index and query time: English stems, Chinese words (jieba), numbers. Knows no library.
+
+The terms feed the keyword index, the word-overlap part of sentence selection, and the coverage features of abstention.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import threading
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from core.settings import get_settings
+
+_TOKEN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]+|\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?", re.UNICODE)
+_HAN_START = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+
+STOP_EN = frozenset(
+    "a an and any are as at be been being but by can could did do does doing for from had has have having he her hers him his how i if in into is it "
+    "its itself just let may me might must my myself no nor not of off on once or our ours out over own same shall she should so some such than that "
+    "the their theirs them then there these they this those through to too under until up upon us very was we were what whats when where which while "
+    "who whom why will with would you your yours im ive id youre dont doesnt cant isnt tell explain please there's it's what's i'm don't can't "
+    "exactly actually really about mean means meaning get gets got one someone something thing things".split()
+)
+STOP_ZH = frozenset(
+    "的 了 和 是 在 我 有 就 不 人 都 一 一个 上 也 很 到 说 要 去 你 会 着 没有 看 好 自己 这 那 吗 呢 吧 啊 呀 么 什么 怎么 怎样 怎么办 如何 哪些 哪个 哪 为什么 "
+    "为何 多少 几 是否 能 可以 可 能不能 该 应该 应 需要 需 请问 请 想 问 知道 告诉 解释 一下 它 他 她 我们 你们 他们 这个 那个 这种 那种 与 及 或 或者 还是 而 但 但是 "
+    "因为 所以 如果 则 被 把 让 对 对于 从 由 以 用 为 之 其 中 里 时 时候 后 前 来 得 地 过 给 跟 等 又 再 才 只 最 更 比 吗 有没有 是不是 会不会 到底 究竟 意思 叫 叫做 "
+    "算 做 有 个 种 些 次 什么样 怎么样 哪里 哪儿 谁 何时 多久 多长 多 少 大 小".split()
+)
+
+
+@lru_cache(maxsize=1)
+def _stemmer() -> Any:
+    import snowballstemmer
+
+    return snowballstemmer.stemmer("english")
+
+
+@lru_cache(maxsize=200_000)
+def stem(word: str) -> str:
+    """Return the Snowball (Porter2) stem of a lower-case English word. Source: M. F. Porter, snowballstem.org."""
+    return str(_stemmer().stemWord(word))
+
+
+_segmenter_lock = threading.Lock()
+_segmenter: Any = None
+
+
+def _jieba() -> Any:
+    """Return a jieba tokenizer whose prefix dictionary is kept as JSON: jieba's own cache is a marshal file in /tmp."""
+    global _segmenter
+    if _segmenter is not None:
+        return _segmenter
+    with _segmenter_lock:
+        if _segmenter is None:
+            import logging
+
+            import jieba
+
+            jieba.setLogLevel(logging.WARNING)
+            tokenizer = jieba.Tokenizer()
+            cache = get_settings().home / "segmenter" / f"jieba-{jieba.__version__}.json"
+            tokenizer.FREQ, tokenizer.total = _frequencies(tokenizer, cache)
+            tokenizer.initialized = True
+            _segmenter = tokenizer
+    return _segmenter
+
+
+def _frequencies(tokenizer: Any, cache: Path) -> tuple[dict[str, int], int]:
+    try:
+        with cache.open(encoding="utf-8") as file:
+            data = json.load(file)
+        return data["words"], data["total"]
+    except (OSError, ValueError, KeyError, TypeError):
+        words, total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=cache.parent, delete=False) as file:
+            json.dump({"words": words, "total": total}, file, ensure_ascii=False)
+        os.replace(file.name, cache)
+    except OSError:
+        return words, total  # a read-only home only costs the half second next time
+    return words, total
+
+
+def prepare_segmenter() -> None:
+    """Build the Chinese segmenter's dictionary now, so that the first Chinese question does not wait for it."""
+    _jieba()
+
+
+def normalize(text: str) -> str:
+    """Return ``text`` in NFKC, case-folded, with typographic apostrophes made plain and zero-width characters removed."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'").replace("‘", "'")
+    return re.sub("[\u200b-\u200f\u2060\ufeff\u00ad]", "", folded)
+
+
+def terms(text: str, *, keep_stopwords: bool = True) -> list[str]:
+    """Return the index terms of ``text`` in order, repeats included.
+
+    English words are case-folded and stemmed; Han runs are segmented by jieba in search mode (long words also yield their
+    parts); numbers keep decimal points and lose thousands separators.
+    """
+    found: list[str] = []
+    for match in _TOKEN.finditer(normalize(text)):
+        token = match.group()
+        if _HAN_START.match(token):
+            words = [token] if len(token) == 1 else _jieba().cut_for_search(token)
+            found.extend(word for word in words if keep_stopwords or word not in STOP_ZH)
+        elif token[0].isdigit():
+            found.append(token.replace(",", ""))
+        else:
+            word = token.removesuffix("'s")
+            if keep_stopwords or (token not in STOP_EN and word not in STOP_EN):
+                found.append(stem(word.replace("'", "")))
+    return found
+
+
+def content_terms(text: str) -> list[str]:
+    """Return the distinct terms that carry the question's content, in order; all terms when only stop words remain."""
+    found = list(dict.fromkeys(terms(text, keep_stopwords=False)))
+    return found or list(dict.fromkeys(terms(text)))
+
+
+def match_query(words: Iterable[str]) -> str:
+    """Return an FTS5 expression that matches any of ``words``; each is quoted, so no word can be an operator."""
+    return " OR ".join('"' + word.replace('"', "") + '"' for word in words)

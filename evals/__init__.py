@@ -1,0 +1,1 @@
+"""The harness: datasets, scorers, statistics, runs, calibration. Measures assistants through their public answer object only."""

@@ -1,0 +1,36 @@
+"""Eval items of a domain or a file. Knows the eval item schema, nothing of models or scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from core.errors import UsageError
+from core.manifest import EvalItem, eval_files, read_eval_items
+from core.registry import Domain
+
+Split = Literal["dev", "test", "all"]
+
+
+def load_items(domain: Domain, *, split: Split = "test", file: Path | None = None, limit: int | None = None) -> list[EvalItem]:
+    """Return eval items in file order.
+
+    Args:
+        domain: whose eval sets are read when ``file`` is None.
+        split: ``dev``, ``test`` or ``all``.
+        file: a JSONL file of eval items instead of the domain's own.
+        limit: keep every n-th item so that about this many remain, spread over the set.
+
+    Raises:
+        ManifestError: a line is not a valid item. UsageError: there are no items.
+    """
+    if file is not None and not file.is_file():
+        raise UsageError(f"no such eval set: '{file.name}'; name a JSONL file")
+    files = [file] if file is not None else eval_files(domain.folder, domain.manifest)
+    items = [item for path in files for item in read_eval_items(path) if split == "all" or item.split == split]
+    if not items:
+        raise UsageError(f"domain '{domain.name}' has no eval items in split '{split}'; add JSONL files under {domain.manifest.paths.evals}/")
+    if limit is not None and 0 < limit < len(items):
+        step = len(items) / limit
+        items = [items[int(n * step)] for n in range(limit)]
+    return items

@@ -1,0 +1,1 @@
+"""How people touch the kit: command line, HTTP API, Streamlit app."""

@@ -1,0 +1,48 @@
+"""The ``domainkit`` command. Wires the groups of commands; turns every known error into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from core.errors import DomainkitError
+from ui.commands import answering, lifecycle, maintenance, planned
+
+app = typer.Typer(
+    name="domainkit",
+    help="Domain assistants that answer from their own documents and show where every sentence comes from.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in (answering, maintenance, lifecycle, planned):
+    group.register(app)
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit codes: 0 success, 1 a domain-level "no", 2 bad usage or bad input.
+    """
+    try:
+        app()
+    except DomainkitError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was finished is kept, run the same command again to go on\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) went away; writing its farewell would only fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        sys.stderr.write(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}; check the disk and permissions\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
