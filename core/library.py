@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ CREATE INDEX IF NOT EXISTS documents_by_external_id ON documents(external_id);
 CREATE TABLE IF NOT EXISTS pages(document_id TEXT NOT NULL, ordinal INTEGER NOT NULL, number INTEGER, text TEXT NOT NULL, PRIMARY KEY(document_id, ordinal)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS passages(
   row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, document_id TEXT NOT NULL, page INTEGER, start INTEGER NOT NULL, end INTEGER NOT NULL,
-  heading TEXT NOT NULL, lang TEXT NOT NULL, text TEXT NOT NULL, spans BLOB NOT NULL, vector BLOB NOT NULL, sentence_vectors BLOB NOT NULL);
+  heading TEXT NOT NULL, lang TEXT NOT NULL, text TEXT NOT NULL, words INTEGER NOT NULL, spans BLOB NOT NULL, vector BLOB NOT NULL, sentence_vectors BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS passages_by_document ON passages(document_id);
 CREATE VIRTUAL TABLE IF NOT EXISTS keyword USING fts5(heading, body, tokenize = "unicode61 remove_diacritics 2");
 CREATE VIRTUAL TABLE IF NOT EXISTS vocabulary USING fts5vocab(keyword, row);
@@ -88,6 +89,17 @@ class StoredPassage(BaseModel):
     title: str
     source: str
     url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """What ranking needs of a passage: its vector (d,) float32, its index terms, and their number."""
+
+    row: int
+    words: int
+    vector: NDArray[np.float32]
+    heading: list[str]
+    body: list[str]
 
 
 class Library:
@@ -212,15 +224,16 @@ class Library:
         aliases = " ".join(document.aliases)
         for passage, vector in zip(passages, vectors, strict=True):
             spans = np.array([(s.start, s.end) for s in passage.sentences], dtype="<i4")
+            heading, body = terms(f"{passage.heading} {aliases}"), terms(passage.text)
             row = connection.execute(
-                "INSERT INTO passages(id, document_id, page, start, end, heading, lang, text, spans, vector, sentence_vectors) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT INTO passages(id, document_id, page, start, end, heading, lang, text, words, spans, vector, sentence_vectors) "
+                "VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     passage.id, passage.document_id, passage.page, passage.start, passage.end, passage.heading, passage.lang, passage.text,
-                    spans.tobytes(), vector.passage.astype("<f2").tobytes(), vector.sentences.astype("<f2").tobytes(),
+                    len(heading) + len(body), spans.tobytes(), vector.passage.astype("<f2").tobytes(), vector.sentences.astype("<f2").tobytes(),
                 ),
             ).lastrowid  # fmt: skip
-            heading, body = " ".join(terms(f"{passage.heading} {aliases}")), " ".join(terms(passage.text))
-            connection.execute("INSERT INTO keyword(rowid, heading, body) VALUES(?,?,?)", (row, heading, body))
+            connection.execute("INSERT INTO keyword(rowid, heading, body) VALUES(?,?,?)", (row, " ".join(heading), " ".join(body)))
 
     @staticmethod
     def _erase(connection: sqlite3.Connection, document_id: str) -> None:
@@ -456,31 +469,33 @@ class Library:
         )
         return np.array([row["row"] for row in rows], dtype=np.int64)
 
-    def keyword(self, match: str, *, limit: int, langs: Sequence[Language] = (), scopes: Sequence[str] = ()) -> list[tuple[int, float]]:
-        """Return ``(row, BM25)`` of live passages that match an FTS5 expression, best first; higher is better.
-
-        BM25 as SQLite computes it (k1 = 1.2, b = 0.75), with :data:`KEYWORD_WEIGHTS` for heading and body.
-        """
+    def keyword(self, match: str, *, limit: int) -> list[int]:
+        """Return rows that match an FTS5 expression, best BM25 first; removed documents are not filtered out."""
         if not match:
             return []
-        filters = f"AND p.lang IN ({','.join('?' * len(langs))}) " if langs else ""
-        filters += f"AND d.scope IN ({','.join('?' * len(scopes))}) " if scopes else ""
         rows = self._connect().execute(
-            f"SELECT k.rowid AS row, -bm25(keyword, ?, ?) AS score FROM keyword k JOIN passages p ON p.row=k.rowid JOIN documents d ON d.id=p.document_id "
-            f"WHERE keyword MATCH ? AND removed_at IS NULL {filters} ORDER BY score DESC, k.rowid LIMIT ?",
-            (*KEYWORD_WEIGHTS, match, *langs, *scopes, limit),
+            f"SELECT rowid FROM keyword WHERE keyword MATCH ? AND rank MATCH 'bm25({KEYWORD_WEIGHTS[0]}, {KEYWORD_WEIGHTS[1]})' ORDER BY rank LIMIT ?",
+            (match, limit),
         )
-        return [(row["row"], row["score"]) for row in rows]
+        return [row[0] for row in rows]
 
-    def keyword_scores(self, match: str, rows: Sequence[int]) -> dict[int, float]:
-        """Return the BM25 of the given rows for an FTS5 expression; rows that do not match are left out."""
-        if not match or not rows:
-            return {}
+    def average_words(self) -> float:
+        """Return the mean number of index terms per passage, heading included; 1 for an empty library."""
+        row = self._connect().execute("SELECT AVG(words) FROM passages").fetchone()
+        return float(row[0] or 1.0)
+
+    def candidates(self, rows: Sequence[int]) -> list[Candidate]:
+        """Return what ranking needs of the given rows, those of removed documents left out."""
         marks = ",".join("?" * len(rows))
         found = self._connect().execute(
-            f"SELECT rowid AS row, -bm25(keyword, ?, ?) AS score FROM keyword WHERE keyword MATCH ? AND rowid IN ({marks})", (*KEYWORD_WEIGHTS, match, *rows)
+            f"SELECT p.row, p.words, p.vector, k.heading, k.body FROM passages p JOIN documents d ON d.id=p.document_id JOIN keyword k ON k.rowid=p.row "
+            f"WHERE p.row IN ({marks}) AND removed_at IS NULL",
+            tuple(int(row) for row in rows),
         )
-        return {row["row"]: row["score"] for row in found}
+        return [
+            Candidate(row=row[0], words=row[1], vector=np.frombuffer(row[2], dtype="<f2").astype(np.float32), heading=row[3].split(), body=row[4].split())
+            for row in found
+        ]
 
     def document_frequencies(self, words: Sequence[str]) -> tuple[int, dict[str, int]]:
         """Return the number of passages and how many hold each word; cached per revision."""

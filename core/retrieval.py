@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from core.encoder import Encoder
 from core.errors import IntegrityError
 from core.index.faiss import FaissIndex
-from core.library import Generation, Library, StoredPassage
+from core.library import KEYWORD_WEIGHTS, Candidate, Generation, Library, StoredPassage
 from core.text import content_terms, match_query, terms
 from core.types import Hit, Language
 
@@ -28,7 +29,7 @@ DENSE_WEIGHT: dict[Language, float] = {"en": 0.55, "zh": 0.10}
 """Share of the cosine in the fused score; the rest is BM25's share. MiniLM reads little Chinese (its vocabulary lacks most
 characters), so Chinese leans on words. Fitted on the shipped training questions and a MedQuAD sample; see ARCHITECTURE.md."""
 SENTENCE_OVERLAP_WEIGHT = 0.45
-_BM25_K1 = 1.2
+_BM25_K1, _BM25_B = 1.2, 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class _Snapshot:
     generation: Generation
     index: FaissIndex
     rows: dict[str, NDArray[np.int64]]
+    average_words: float
 
 
 def inverse_document_frequency(total: int, frequency: int) -> float:
@@ -83,7 +85,7 @@ class Retriever:
             except IntegrityError:
                 # The file is only a cache: rebuild from the vectors in SQLite rather than fail the reader.
                 index = FaissIndex.build(*self._library.vectors())
-            self._held = _Snapshot(generation=generation, index=index, rows=self._library.rows_by_language())
+            self._held = _Snapshot(generation=generation, index=index, rows=self._library.rows_by_language(), average_words=self._library.average_words())
         return self._held
 
     def search(self, query: str, *, k: int, lang: Language, sentences: bool = True, scopes: Sequence[str] = ()) -> Retrieval:
@@ -103,31 +105,59 @@ class Retriever:
         if snapshot is None or not len(snapshot.index):
             return Retrieval(query=query, lang=lang, hits=(), words=words, idf={}, generation=0)
         allowed = snapshot.rows.get(lang)
-        langs: tuple[Language, ...] = (lang,) if allowed is not None else ()
         if scopes:
             in_scope = self._library.rows_in_scopes(scopes)
             allowed = in_scope if allowed is None else np.intersect1d(allowed, in_scope)
         total, frequencies = self._library.document_frequencies(words)
         idf = {word: inverse_document_frequency(total, n) for word, n in frequencies.items()}
         vector = self._encoder.encode([query])[0]
-        dense_rows, _ = snapshot.index.search(vector, POOL, allowed=allowed)
-        keyword = dict(self._library.keyword(match_query(words), limit=POOL, langs=langs, scopes=scopes))
-        stored = self._library.passages(list(dict.fromkeys([*dense_rows.tolist(), *keyword])))
-        bound = (_BM25_K1 + 1) * sum(idf.values()) or 1.0
-        missing = [row for row in stored if row not in keyword]
-        keyword.update(self._library.keyword_scores(match_query(words), missing))
+        rows, _ = snapshot.index.search(vector, POOL, allowed=allowed)
+        matched = np.array(self._library.keyword(match_query(_selective(frequencies, total)), limit=4 * POOL), dtype=np.int64)
+        if allowed is not None:
+            matched = matched[np.isin(matched, allowed)]
+        weight = DENSE_WEIGHT[lang]
         ranked = []
-        for row, (item, passage_vector, sentence_vectors) in stored.items():
-            cosine = float(passage_vector @ vector)
-            share = min(1.0, keyword.get(row, 0.0) / bound)
-            weight = DENSE_WEIGHT[lang]
-            ranked.append((weight * cosine + (1 - weight) * share, cosine, share, item, sentence_vectors))
-        ranked.sort(key=lambda entry: (-entry[0], entry[3].row))
-        hits = tuple(
-            _hit(item, score, cosine, share, _sentence_scores(item, vectors, vector, idf, lang) if sentences else ())
-            for score, cosine, share, item, vectors in ranked[:k]
-        )
-        return Retrieval(query=query, lang=lang, hits=hits, words=words, idf=idf, generation=snapshot.generation.number)
+        for candidate in self._library.candidates(np.union1d(rows, matched[:POOL]).tolist()):
+            cosine = float(candidate.vector @ vector)
+            share = keyword_share(candidate, idf, snapshot.average_words)
+            ranked.append((weight * cosine + (1 - weight) * share, cosine, share, candidate.row))
+        ranked.sort(key=lambda entry: (-entry[0], entry[3]))
+        stored = self._library.passages([row for *_, row in ranked[:k]])
+        hits = []
+        for score, cosine, share, row in ranked[:k]:
+            if row in stored:
+                item, _, vectors = stored[row]
+                hits.append(_hit(item, score, cosine, share, _sentence_scores(item, vectors, vector, idf, lang) if sentences else ()))
+        return Retrieval(query=query, lang=lang, hits=tuple(hits), words=words, idf=idf, generation=snapshot.generation.number)
+
+
+def _selective(frequencies: dict[str, int], total: int) -> list[str]:
+    """Return the words worth fetching postings for: those in at most a twentieth of the passages, all when there are none.
+
+    A word of every second passage finds nothing that the others do not, and costs most of the search; it still counts in
+    the score of every candidate.
+    """
+    known = {word: n for word, n in frequencies.items() if n}
+    rare = [word for word, n in known.items() if n <= max(50, total // 20)]
+    return rare or sorted(known, key=known.__getitem__)[:3]
+
+
+def keyword_share(candidate: Candidate, idf: dict[str, float], average_words: float) -> float:
+    """Return a candidate's BM25 as a share of the highest that any passage could have, in [0, 1].
+
+    BM25 with k1 = 1.2 and b = 0.75 as SQLite's FTS5 computes it (sqlite.org/fts5.html, "The bm25() function"), heading
+    terms weighted by ``KEYWORD_WEIGHTS``; the bound is (k1 + 1) times the sum of the query's idf.
+    """
+    bound = (_BM25_K1 + 1) * sum(idf.values())
+    if bound <= 0:
+        return 0.0
+    in_heading, in_body = Counter(candidate.heading), Counter(candidate.body)
+    norm = _BM25_K1 * (1 - _BM25_B + _BM25_B * candidate.words / average_words)
+    score = 0.0
+    for word, weight in idf.items():
+        frequency = KEYWORD_WEIGHTS[0] * in_heading[word] + KEYWORD_WEIGHTS[1] * in_body[word]
+        score += weight * frequency * (_BM25_K1 + 1) / (frequency + norm)
+    return score / bound
 
 
 def _hit(item: StoredPassage, score: float, cosine: float, share: float, sentence_scores: tuple[float, ...]) -> Hit:

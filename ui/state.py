@@ -109,6 +109,6 @@ def document_urls(domain: Domain) -> dict[str, str]:
     return _urls(str(found.folder), found.revision(), found) if found.exists() else {}
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _urls(folder: str, revision: int, _library: Library) -> dict[str, str]:
     return {row.id: row.url for row in _library.documents() if row.url}

@@ -10,11 +10,16 @@ from typing import Any
 from core.documents.blocks import has_text, one_line, verbatim_page
 from core.documents.filings import filing_context
 from core.documents.parsed import Limits, OutputBudget, ParsedDocument, as_language
+from core.documents.sentences import sentence_spans
 from core.errors import DocumentError
 from core.types import Frozen, Language, Page
 
 MAX_LINE_BYTES = 16 * 1_048_576
 _BOM = b"\xef\xbb\xbf"
+
+
+MAX_HEADLINE = 100
+"""Characters of a headline made from a record's own text."""
 
 
 class Record(Frozen):
@@ -102,6 +107,14 @@ def _optional(value: dict[str, Any], key: str, line: int) -> str:
     return one_line(found or "")
 
 
+def _headline(text: str) -> str:
+    """Return the opening words of an untitled record: what it is about, where its id would say nothing."""
+    opening = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    sentence = sentence_spans(opening[:400])[:1]
+    head = opening[sentence[0].start : sentence[0].end] if sentence else ""
+    return one_line(head if len(head) <= MAX_HEADLINE else head[:MAX_HEADLINE].rsplit(" ", 1)[0] + " …")
+
+
 def _document(group: list[Record], limits: Limits, line: int) -> ParsedDocument:
     budget = OutputBudget(limits)
     try:
@@ -112,7 +125,7 @@ def _document(group: list[Record], limits: Limits, line: int) -> ParsedDocument:
         raise DocumentError(f"line {line}: '{group[0].id[:60]}' has no text; remove the record")
     first = group[0]
     return ParsedDocument(
-        title=next((r.title for r in group if r.title), "") or first.id,
+        title=next((r.title for r in group if r.title), "") or (first.id if first.page else _headline(first.text) or first.id),
         lang=next((r.lang for r in group if r.lang), None),
         url=next((r.url for r in group if r.url), ""),
         external_id=first.id,

@@ -43,7 +43,7 @@ def ask(
     from core.assistant import Assistant
     from core.registry import discover
 
-    settings = _settings(profile)
+    settings = profile_settings(profile)
     assistant = Assistant(discover(settings).get(domain), settings=settings)
     if batch is None:
         if not question:
@@ -68,7 +68,8 @@ def ask(
         raise UsageError(f"{bad} of the batch's lines could not be asked; each has an 'error' line in the output")
 
 
-def _settings(profile: str) -> Any:
+def profile_settings(profile: str) -> Any:
+    """Return the settings with the profile replaced when one is named."""
     from core.settings import get_settings
 
     settings = get_settings()

@@ -1,0 +1,1 @@
+"""The verticals: data, one folder each. Nothing imports this package; the registry finds the folders."""

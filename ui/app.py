@@ -1,0 +1,43 @@
+"""The Streamlit app: frame, navigation, the chosen page. Start it with ``domainkit ui`` or ``streamlit run ui/app.py``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    # Streamlit puts the script's own folder on the path, not the repository's.
+    sys.path.insert(0, str(ROOT))
+
+from core.errors import DomainkitError  # noqa: E402
+from ui import theme  # noqa: E402
+from ui.components import chrome  # noqa: E402
+from ui.i18n import text  # noqa: E402
+
+
+def main() -> None:
+    """Draw the frame and run the chosen page."""
+    lang = chrome.current_language()
+    st.set_page_config(page_title=text("app.name", lang), page_icon=":material/menu_book:", layout="centered")
+    st.logo(str(theme.STATIC / "logo.svg"), size="large")
+    page = st.navigation(
+        [
+            st.Page("pages/ask.py", title=text("nav.ask", lang), icon=":material/forum:", default=True),
+            st.Page("pages/library.py", title=text("nav.library", lang), icon=":material/library_books:"),
+            st.Page("pages/evaluate.py", title=text("nav.evaluate", lang), icon=":material/monitoring:"),
+            st.Page("pages/about.py", title=text("nav.about", lang), icon=":material/info:"),
+        ]
+    )
+    try:
+        view = chrome.frame()
+        if view.domain is not None:
+            st.set_page_config(page_title=f"{view.domain.manifest.title.get(lang)} · {text('app.name', lang)}")
+        page.run()
+    except DomainkitError as error:
+        chrome.problem(error, lang)
+
+
+main()
