@@ -99,6 +99,7 @@ def features(retrieval: Retrieval, draft: Draft) -> dict[str, float]:
         passage.text[passage.sentences[q.sentence].start - passage.start : passage.sentences[q.sentence].end - passage.start] for q in quotes
     )
     in_heading, in_passage, in_quote = set(terms(passage.heading)), set(terms(passage.text)), set(terms(quoted))
+    best_rows = {best.row}
     idf = retrieval.idf
     known = {word: weight for word, weight in idf.items()}
     rarest = max(known.values(), default=0.0)
@@ -129,12 +130,17 @@ def features(retrieval: Retrieval, draft: Draft) -> dict[str, float]:
         "wants_number": float(wants_number),
         "wants_name": float(wants_name),
         "length": min(1.0, len(retrieval.words) / 16),
+        "asked_here": max((retrieval.likeness.passages.get(row, 0.0) for row in best_rows), default=0.0),
+        "asked_unanswered": retrieval.likeness.unanswerable,
+        "asked_margin": max((retrieval.likeness.passages.get(row, 0.0) for row in best_rows), default=0.0) - retrieval.likeness.unanswerable,
+        "asked_elsewhere": max((value for row, value in retrieval.likeness.passages.items() if row not in best_rows), default=0.0),
     }
 
 
 FEATURES = (
     "dense", "keyword", "score", "sentence", "coverage_quote", "coverage_passage", "coverage_body", "coverage_hits", "rarest_missing", "missing_count",
     "unknown", "margin_document", "margin_sentence", "lone_number", "wants_number", "wants_name", "length",
+    "asked_here", "asked_unanswered", "asked_margin", "asked_elsewhere",
 )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 import uuid
@@ -226,11 +225,6 @@ class Assistant:
                 retrieve=round((middle - begun) * 1000, 2), answer=round((now - middle) * 1000, 2), total=round((now - begun) * 1000, 2)
             ),
         )
-
-    def corpus_sha256(self) -> str:
-        """Return a hash over the ids of all live documents: what a calibration or eval run is valid for."""
-        ids = sorted(row.id for row in self.library.documents())
-        return hashlib.sha256("\0".join(ids).encode()).hexdigest()
 
     def as_runnable(self) -> Any:
         """Return the assistant as a LangChain ``Runnable``: a question string (or ``{"question", "lang"}``) in, an answer dict out."""

@@ -5,6 +5,7 @@ Resumable: what a killed run had committed is recognised by content hash and not
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,11 @@ from core.documents.splitting import estimate_tokens, split
 from core.encoder import Encoder, PassageText, PassageVectors, sha256_file
 from core.errors import DocumentError
 from core.index.faiss import FaissIndex
-from core.library import Library
+from core.library import Library, StoredQuestion
+from core.manifest import EvalItem, read_eval_items
+from core.questions import question_terms
 from core.settings import Settings
-from core.types import Document, Passage, Span
+from core.types import LANGUAGES, Document, Passage, Span
 
 BATCH_PASSAGES = 192
 """Passages per transaction: enough to sort by length (little padding), few enough to lose little when killed."""
@@ -149,6 +152,42 @@ class Ingest:
             failed=tuple(failed),
             skipped=tuple(skipped),
         )
+
+    def set_questions(self, files: Sequence[Path], *, query_encoder: Encoder) -> int:
+        """Bring the question bank up to date with a domain's question files; returns how many questions it holds.
+
+        A question whose quotes are not in the library (its article was changed or removed) is left out.
+
+        Raises:
+            ManifestError: a line is not a valid item.
+        """
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
+        digest.update(f"{self._library.corpus_sha256()}\0{query_encoder.id}".encode())
+        if self._library.questions_sha256() == digest.hexdigest():
+            return sum(len(self._library.questions(lang)) for lang in LANGUAGES)
+        found: list[tuple[str, EvalItem, tuple[int, ...]]] = []
+        for path in files:
+            for item in read_eval_items(path):
+                rows = {
+                    row
+                    for source in item.sources
+                    for row in self._library.rows_quoting(external_id=source.document, lang=item.lang, quote=source.quote)
+                }
+                if rows or not item.answerable:
+                    found.append((path.name, item, tuple(sorted(rows))))
+        stored = []
+        for at in range(0, len(found), 64):
+            self._progress("questions", at, len(found))
+            part = found[at : at + 64]
+            vectors = query_encoder.encode([item.question for _, item, _ in part])
+            stored += [
+                StoredQuestion(origin=origin, lang=item.lang, text=item.question, words=tuple(question_terms(item.question, item.lang)), passages=rows, vector=vector)
+                for (origin, item, rows), vector in zip(part, vectors, strict=True)
+            ]
+        with self._library.writing():
+            self._library.set_questions(stored, sha256=digest.hexdigest())
+            self._library.publish(lambda ids, vectors: FaissIndex.build(ids, vectors).to_bytes())
+        return len(stored)
 
     def _add_file(self, path: Path, *, root: Path, source: str, scope: str) -> None:
         digest = sha256_file(path)

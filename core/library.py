@@ -45,6 +45,7 @@ CREATE INDEX IF NOT EXISTS passages_by_document ON passages(document_id);
 CREATE VIRTUAL TABLE IF NOT EXISTS keyword USING fts5(heading, body, tokenize = "unicode61 remove_diacritics 2");
 CREATE VIRTUAL TABLE IF NOT EXISTS vocabulary USING fts5vocab(keyword, row);
 CREATE TABLE IF NOT EXISTS files(scope TEXT NOT NULL, source TEXT NOT NULL, sha256 TEXT NOT NULL, added_at REAL NOT NULL, PRIMARY KEY(scope, source)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS questions(number INTEGER PRIMARY KEY, origin TEXT NOT NULL, lang TEXT NOT NULL, text TEXT NOT NULL, words TEXT NOT NULL, passages TEXT NOT NULL, vector BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS generations(number INTEGER PRIMARY KEY AUTOINCREMENT, revision INTEGER NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, passages INTEGER NOT NULL, created_at REAL NOT NULL);
 """
 
@@ -100,6 +101,18 @@ class Candidate:
     vector: NDArray[np.float32]
     heading: list[str]
     body: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredQuestion:
+    """A question of the bank: its words, the rows of the passages that answer it (none: nothing does) and its vector (d,)."""
+
+    origin: str
+    lang: Language
+    text: str
+    words: tuple[str, ...]
+    passages: tuple[int, ...]
+    vector: NDArray[np.float32]
 
 
 class Library:
@@ -369,6 +382,17 @@ class Library:
             if path.name not in recent and path.name != keep.file:
                 path.unlink(missing_ok=True)
 
+    def set_questions(self, questions: Sequence[StoredQuestion], *, sha256: str) -> None:
+        """Replace the question bank; ``sha256`` identifies what it was made from."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM questions")
+            connection.executemany(
+                "INSERT INTO questions(origin, lang, text, words, passages, vector) VALUES(?,?,?,?,?,?)",
+                [(q.origin, q.lang, q.text, " ".join(q.words), json.dumps(q.passages), q.vector.astype("<f2").tobytes()) for q in questions],
+            )
+            self._bump(connection)
+            connection.execute("INSERT OR REPLACE INTO meta VALUES('questions', ?)", (sha256,))
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
@@ -389,6 +413,36 @@ class Library:
         """Return the newest published generation."""
         row = self._connect().execute("SELECT number, revision, file, sha256, passages FROM generations ORDER BY number DESC LIMIT 1").fetchone()
         return Generation(**dict(row)) if row else None
+
+    def questions(self, lang: Language) -> list[StoredQuestion]:
+        """Return the question bank in one language."""
+        return [
+            StoredQuestion(
+                origin=row["origin"],
+                lang=row["lang"],
+                text=row["text"],
+                words=tuple(row["words"].split()),
+                passages=tuple(json.loads(row["passages"])),
+                vector=np.frombuffer(row["vector"], dtype="<f2").astype(np.float32),
+            )
+            for row in self._connect().execute(
+                "SELECT origin, lang, text, words, passages, vector FROM questions WHERE lang=? ORDER BY number", (lang,)
+            )
+        ]
+
+    def questions_sha256(self) -> str:
+        """Return what the question bank was made from, empty when there is none."""
+        row = self._connect().execute("SELECT value FROM meta WHERE key='questions'").fetchone()
+        return str(row["value"]) if row else ""
+
+    def rows_quoting(self, *, external_id: str, lang: Language, quote: str) -> list[int]:
+        """Return the rows of a document's live passages that hold a quote, whitespace aside."""
+        wanted = "".join(quote.split())
+        found = self._connect().execute(
+            "SELECT row, text FROM passages p JOIN documents d ON d.id=p.document_id WHERE removed_at IS NULL AND d.external_id=? AND d.lang=? ORDER BY row",
+            (external_id, lang),
+        )
+        return [row["row"] for row in found if wanted in "".join(row["text"].split())]
 
     def file_sha256(self, *, scope: str, source: str) -> str | None:
         """Return the hash of the last wholly ingested version of a file, None when there is none."""
@@ -414,6 +468,11 @@ class Library:
             (removed, scope, scope),
         )
         return [DocumentRow(**dict(row)) for row in rows]
+
+    def corpus_sha256(self) -> str:
+        """Return a hash over the ids of all live documents: what a calibration, a question bank or an eval run is valid for."""
+        rows = self._connect().execute("SELECT id FROM documents WHERE removed_at IS NULL ORDER BY id")
+        return hashlib.sha256("\0".join(row["id"] for row in rows).encode()).hexdigest()
 
     def find(self, reference: str) -> list[str]:
         """Return ids of documents (live or removed) called ``reference``: an id, a unique prefix of one (8+), an external id, or a source.

@@ -93,6 +93,7 @@ class Paths(Part):
     adapter: RelativePath = "adapter"
     policy: RelativePath = "policy"
     evals: RelativePath = "evals"
+    training: RelativePath = "training"
     calibration: RelativePath = "calibration.json"
     card: RelativePath = "README.md"
 
@@ -285,6 +286,14 @@ def read_eval_items(path: Path) -> Iterator[EvalItem]:
 def eval_files(folder: Path, manifest: Manifest) -> list[Path]:
     """Return the eval sets of a domain, in name order."""
     return sorted((folder / manifest.paths.evals).glob("*.jsonl"))
+
+
+def training_files(folder: Path, manifest: Manifest) -> list[Path]:
+    """Return the files of training questions of a domain, in name order.
+
+    They have the schema of eval items. They are indexed as the question bank, fit the abstention model and train adapters.
+    """
+    return sorted((folder / manifest.paths.training).glob("*.jsonl"))
 
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)

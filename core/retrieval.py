@@ -10,7 +10,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,18 @@ from core.encoder import Encoder
 from core.errors import IntegrityError
 from core.index.faiss import FaissIndex
 from core.library import KEYWORD_WEIGHTS, Candidate, Generation, Library, StoredPassage
+from core.questions import EMPTY, Likeness, QuestionBank
 from core.text import content_terms, match_query, terms
 from core.types import Hit, Language
 
 POOL = 60
 """Candidates taken from each side before fusion."""
-DENSE_WEIGHT: dict[Language, float] = {"en": 0.55, "zh": 0.10}
+DENSE_WEIGHT: dict[Language, float] = {"en": 0.70, "zh": 0.10}
 """Share of the cosine in the fused score; the rest is BM25's share. MiniLM reads little Chinese (its vocabulary lacks most
 characters), so Chinese leans on words. Fitted on the shipped training questions and a MedQuAD sample; see ARCHITECTURE.md."""
+BANK_WEIGHT: dict[Language, float] = {"en": 0.6, "zh": 0.8}
+BANK_FLOOR = 0.2
+"""A passage gains this weight times how far the likest question that it answers lies above the floor."""
 SENTENCE_OVERLAP_WEIGHT = 0.45
 _BM25_K1, _BM25_B = 1.2, 0.75
 
@@ -42,6 +46,7 @@ class Retrieval:
     words: tuple[str, ...]
     idf: dict[str, float]
     generation: int
+    likeness: Likeness = EMPTY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class _Snapshot:
     index: FaissIndex
     rows: dict[str, NDArray[np.int64]]
     average_words: float
+    banks: dict[Language, QuestionBank] = field(default_factory=dict)
+    """Filled per language when first asked in it: building a bank costs some 20 ms."""
 
 
 def inverse_document_frequency(total: int, frequency: int) -> float:
@@ -88,7 +95,7 @@ class Retriever:
             self._held = _Snapshot(generation=generation, index=index, rows=self._library.rows_by_language(), average_words=self._library.average_words())
         return self._held
 
-    def search(self, query: str, *, k: int, lang: Language, sentences: bool = True, scopes: Sequence[str] = ()) -> Retrieval:
+    def search(self, query: str, *, k: int, lang: Language, sentences: bool = True, scopes: Sequence[str] = (), without_questions: str = "") -> Retrieval:
         """Return the best ``k`` passages for ``query``.
 
         Passages in the question's language are searched; all of them when there are none in it.
@@ -99,6 +106,7 @@ class Retriever:
             lang: language of the question.
             sentences: whether to score the sentences of each hit too.
             scopes: collections to search; empty means all.
+            without_questions: leave out the bank's questions of this origin (for fitting on them).
         """
         words = tuple(content_terms(query))
         snapshot = self._snapshot()
@@ -115,12 +123,18 @@ class Retriever:
         matched = np.array(self._library.keyword(match_query(_selective(frequencies, total)), limit=4 * POOL), dtype=np.int64)
         if allowed is not None:
             matched = matched[np.isin(matched, allowed)]
+        bank = snapshot.banks.get(lang)
+        if bank is None:
+            bank = snapshot.banks[lang] = QuestionBank(self._library.questions(lang), lang)
+        likeness = bank.compare(query, vector, without=without_questions)
+        asked = np.array([row for row in likeness.passages if allowed is None or row in allowed], dtype=np.int64)
         weight = DENSE_WEIGHT[lang]
         ranked = []
-        for candidate in self._library.candidates(np.union1d(rows, matched[:POOL]).tolist()):
+        for candidate in self._library.candidates(np.unique(np.concatenate([rows, matched[:POOL], asked])).tolist()):
             cosine = float(candidate.vector @ vector)
             share = keyword_share(candidate, idf, snapshot.average_words)
-            ranked.append((weight * cosine + (1 - weight) * share, cosine, share, candidate.row))
+            bonus = BANK_WEIGHT[lang] * max(0.0, likeness.passages.get(candidate.row, 0.0) - BANK_FLOOR)
+            ranked.append((weight * cosine + (1 - weight) * share + bonus, cosine, share, candidate.row))
         ranked.sort(key=lambda entry: (-entry[0], entry[3]))
         stored = self._library.passages([row for *_, row in ranked[:k]])
         hits = []
@@ -128,7 +142,7 @@ class Retriever:
             if row in stored:
                 item, _, vectors = stored[row]
                 hits.append(_hit(item, score, cosine, share, _sentence_scores(item, vectors, vector, idf, lang) if sentences else ()))
-        return Retrieval(query=query, lang=lang, hits=tuple(hits), words=words, idf=idf, generation=snapshot.generation.number)
+        return Retrieval(query=query, lang=lang, hits=tuple(hits), words=words, idf=idf, generation=snapshot.generation.number, likeness=likeness)
 
 
 def _selective(frequencies: dict[str, int], total: int) -> list[str]:
@@ -170,6 +184,7 @@ def _hit(item: StoredPassage, score: float, cosine: float, share: float, sentenc
         score=round(score, 6),
         dense=round(cosine, 6),
         keyword=round(share, 6),
+        row=item.row,
         sentence_scores=sentence_scores,
     )
 

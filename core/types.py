@@ -111,6 +111,8 @@ class Hit(Frozen):
     score: float
     dense: float
     keyword: float
+    row: int = 0
+    """The passage's row number in its library."""
     sentence_scores: tuple[float, ...] = ()
     """How well each sentence of the passage answers the query, in the order of ``passage.sentences``; empty when not asked for."""
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from core.abstention import FEATURES, WEIGHTS, Calibration, LogisticModel, Thres
 from core.assistant import Assistant
 from core.errors import UsageError
 from core.evidence import lock
-from core.manifest import EvalItem, read_eval_items
+from core.manifest import EvalItem, read_eval_items, training_files
 from core.models import Request
 from core.registry import Domain
 from core.settings import Settings
@@ -35,8 +34,11 @@ class Observation:
     answerable: bool
 
 
-def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progress | None = None) -> list[Observation]:
-    """Retrieve and draft for each item that passes the domain's gates."""
+def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progress | None = None, origin: str = "") -> list[Observation]:
+    """Retrieve and draft for each item that passes the domain's gates.
+
+    ``origin`` names the file of the question bank that the items come from: it is left out, or each would meet itself.
+    """
     found = []
     for number, item in enumerate(items):
         if progress is not None:
@@ -44,7 +46,7 @@ def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progre
         decision = assistant.gate.decide(item.question, item.lang)
         if decision is not None and decision.action != "notice":
             continue
-        retrieval = assistant.retriever.search(item.question, k=assistant.settings.top_k, lang=item.lang)
+        retrieval = assistant.retriever.search(item.question, k=assistant.settings.top_k, lang=item.lang, without_questions=origin)
         draft = assistant.answerer.answer(
             Request(question=item.question, lang=item.lang, hits=retrieval.hits, max_sentences=assistant.settings.max_sentences)
         )
@@ -128,7 +130,7 @@ def calibrate_domain(domain: Domain, *, settings: Settings, progress: Progress |
             thresholds[lang] = fit_threshold(group, shipped_model(lang), max_wrong_rate=domain.manifest.abstention.max_wrong_rate)
     if not thresholds:
         raise UsageError(f"domain '{domain.name}' has fewer than 10 dev items per language; write more before calibrating")
-    calibration = Calibration(corpus_sha256=assistant.corpus_sha256(), model_sha256=model_sha256(), thresholds=thresholds)
+    calibration = Calibration(corpus_sha256=assistant.library.corpus_sha256(), model_sha256=model_sha256(), thresholds=thresholds)
     path = domain.folder / domain.manifest.paths.calibration
     path.write_text(calibration.model_dump_json(indent=1) + "\n", "utf-8")
     return calibration
@@ -138,14 +140,11 @@ def fit_shipped(domains: Sequence[Domain], *, settings: Settings, progress: Prog
     """Fit the abstention model of each language on the domains' training questions and write ``core/abstention.json``."""
     observations: list[Observation] = []
     for domain in domains:
-        items = [item for path in training_files(domain) for item in read_eval_items(path)]
-        observations += observe(Assistant(domain, settings=settings), items, progress=progress)
+        assistant = Assistant(domain, settings=settings)
+        for path in training_files(domain.folder, domain.manifest):
+            observations += observe(assistant, list(read_eval_items(path)), progress=progress, origin=path.name)
     models: dict[str, LogisticModel] = {lang: fit_model([o for o in observations if o.lang == lang]) for lang in LANGUAGES}
     text = json.dumps({lang: model.model_dump() for lang, model in models.items()}, indent=1) + "\n"
     WEIGHTS.write_text(text, "utf-8")
     return models
 
-
-def training_files(domain: Domain) -> list[Path]:
-    """Return the domain's files of training questions."""
-    return sorted((domain.folder / "training").glob("*.jsonl"))

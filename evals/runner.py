@@ -127,7 +127,7 @@ def run_domain(
         "split": split,
         "profile": settings.profile,
         "model": built.answerer.name,
-        "corpus_sha256": built.corpus_sha256(),
+        "corpus_sha256": built.library.corpus_sha256(),
         "items_sha256": hashlib.sha256("\n".join(item.model_dump_json() for item in items).encode()).hexdigest(),
         "created_at": created,
     }

@@ -206,8 +206,10 @@ def reindex(
     as_json: JsonOption = False,
 ) -> None:
     """Bring a domain's library up to date with its corpus, erase removed documents, publish a fresh index."""
+    from core.encoder import Encoder, compiled_folder
     from core.index.faiss import FaissIndex
     from core.ingest import Ingest
+    from core.manifest import training_files
     from core.registry import discover
     from core.settings import get_settings
     from core.text import prepare_segmenter
@@ -222,6 +224,8 @@ def reindex(
             with library.writing():
                 library.purge()
                 library.publish(lambda rows, vectors: FaissIndex.build(rows, vectors).to_bytes())
+            asked = Encoder(compiled_folder(settings))
+            Ingest(library, encoder, settings=settings, progress=progress).set_questions(training_files(found.folder, found.manifest), query_encoder=asked)
         _show_report(found.name, report, library, as_json=as_json)
 
 
