@@ -16,8 +16,6 @@ from core.types import Frozen, Language, Page
 
 MAX_LINE_BYTES = 16 * 1_048_576
 _BOM = b"\xef\xbb\xbf"
-
-
 MAX_HEADLINE = 100
 """Characters of a headline made from a record's own text."""
 
