@@ -18,7 +18,7 @@ from core.documents.language import detect_language
 from core.errors import ManifestError
 from core.models import Draft
 from core.retrieval import Retrieval, overlap
-from core.text import normalize, terms
+from core.text import normalize, term_set
 from core.types import Language
 
 WEIGHTS = Path(__file__).parent / "abstention.json"
@@ -98,15 +98,14 @@ def features(retrieval: Retrieval, draft: Draft) -> dict[str, float]:
     quoted = " ".join(
         passage.text[passage.sentences[q.sentence].start - passage.start : passage.sentences[q.sentence].end - passage.start] for q in quotes
     )
-    in_heading, in_passage, in_quote = set(terms(passage.heading)), set(terms(passage.text)), set(terms(quoted))
+    in_heading, in_passage, in_quote = term_set(passage.heading), term_set(passage.text), term_set(quoted)
     best_rows = {best.row}
     idf = retrieval.idf
-    known = {word: weight for word, weight in idf.items()}
-    rarest = max(known.values(), default=0.0)
-    missing = [weight for word, weight in known.items() if word not in in_passage | in_heading]
+    rarest = max(idf.values(), default=0.0)
+    missing = [weight for word, weight in idf.items() if word not in in_passage | in_heading]
     anywhere: set[str] = set()
     for hit in hits:
-        anywhere |= set(terms(hit.passage.text)) | set(terms(hit.passage.heading))
+        anywhere |= term_set(hit.passage.text) | term_set(hit.passage.heading)
     other = next((hit for hit in hits if hit.passage.document_id != passage.document_id), None)
     question = normalize(retrieval.query)
     wants_number = bool(_EN_NUMBER.search(question) or _ZH_NUMBER.search(question))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from core.errors import IntegrityError
 from core.index.faiss import FaissIndex
 from core.library import KEYWORD_WEIGHTS, Candidate, Generation, Library, StoredPassage
 from core.questions import EMPTY, Likeness, QuestionBank
-from core.text import content_terms, match_query, terms
+from core.text import content_terms, match_query, term_set
 from core.types import Hit, Language
 
 POOL = 60
@@ -165,7 +165,8 @@ def keyword_share(candidate: Candidate, idf: dict[str, float], average_words: fl
     bound = (_BM25_K1 + 1) * sum(idf.values())
     if bound <= 0:
         return 0.0
-    in_heading, in_body = Counter(candidate.heading), Counter(candidate.body)
+    in_heading = Counter(word for word in candidate.heading if word in idf)
+    in_body = Counter(word for word in candidate.body if word in idf)
     norm = _BM25_K1 * (1 - _BM25_B + _BM25_B * candidate.words / average_words)
     score = 0.0
     for word, weight in idf.items():
@@ -189,7 +190,7 @@ def _hit(item: StoredPassage, score: float, cosine: float, share: float, sentenc
     )
 
 
-def overlap(words: set[str], idf: dict[str, float]) -> float:
+def overlap(words: Set[str], idf: dict[str, float]) -> float:
     """Return the idf-weighted share of the question's words that occur in ``words``; 0 for a question without words."""
     total = sum(idf.values())
     return sum(weight for word, weight in idf.items() if word in words) / total if total else 0.0
@@ -202,7 +203,7 @@ def _sentence_scores(
     offset = item.passage.start
     scores = []
     for span, vector in zip(item.passage.sentences, vectors, strict=True):
-        shared = overlap(set(terms(item.passage.text[span.start - offset : span.end - offset])), idf)
+        shared = overlap(term_set(item.passage.text[span.start - offset : span.end - offset]), idf)
         scores.append(round((1 - weight) * float(vector @ query) + weight * shared, 6))
     return tuple(scores)
 

@@ -122,6 +122,12 @@ def terms(text: str, *, keep_stopwords: bool = True) -> list[str]:
     return found
 
 
+@lru_cache(maxsize=20_000)
+def term_set(text: str) -> frozenset[str]:
+    """Return the distinct index terms of ``text``; remembered, since the same sentences are asked about again and again."""
+    return frozenset(terms(text))
+
+
 def content_terms(text: str) -> list[str]:
     """Return the distinct terms that carry the question's content, in order; all terms when only stop words remain."""
     found = list(dict.fromkeys(terms(text, keep_stopwords=False)))

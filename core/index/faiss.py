@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import IntegrityError
+
+SINGLE_THREAD = 20_000
+"""Vectors up to which one thread searches."""
 
 
 class FaissIndex:
@@ -61,6 +65,8 @@ class FaissIndex:
         """Return ``(ids, cosines)`` of the ``k`` nearest vectors of ``query`` (d,), best first, among ``allowed`` ids when given."""
         import faiss
 
+        # Handing a small search to other threads costs more than the search.
+        faiss.omp_set_num_threads(1 if len(self) < SINGLE_THREAD else max(1, os.cpu_count() or 1))
         count = min(k, len(self) if allowed is None else len(allowed))
         if count == 0:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)

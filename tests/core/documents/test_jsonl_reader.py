@@ -29,7 +29,7 @@ def test_jsonl_yields_one_document_per_line(tmp_path: Path, settings: Settings) 
     documents = read(write(tmp_path, first, "", {"id": 7, "text": HAN}), settings)
     assert [(d.external_id, d.title, d.lang, d.url, d.source) for d in documents] == [
         ("a", "A", "en", "https://example.org/a", "records.jsonl"),
-        ("7", HAN_TITLE, "zh", "", "records.jsonl"),
+        ("7", "高血压是指血压持续升高。", "zh", "", "records.jsonl"),
     ]
     assert documents[0].pages[0].text == "One.\n\nTwo."
     assert [(b.start, b.end) for b in documents[0].pages[0].blocks] == [(0, 4), (6, 10)]
