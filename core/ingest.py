@@ -165,24 +165,24 @@ class Ingest:
         digest.update(f"{self._library.corpus_sha256()}\0{query_encoder.id}".encode())
         if self._library.questions_sha256() == digest.hexdigest():
             return sum(len(self._library.questions(lang)) for lang in LANGUAGES)
-        found: list[tuple[str, EvalItem, tuple[int, ...]]] = []
+        found: list[tuple[str, EvalItem, tuple[tuple[int, int, int], ...]]] = []
         for path in files:
             for item in read_eval_items(path):
-                rows = {
-                    row
+                places = {
+                    place
                     for source in item.sources
-                    for row in self._library.rows_quoting(external_id=source.document, lang=item.lang, quote=source.quote)
+                    for place in self._library.places_of(external_id=source.document, lang=item.lang, quote=source.quote)
                 }
-                if rows or not item.answerable:
-                    found.append((path.name, item, tuple(sorted(rows))))
+                if places or not item.answerable:
+                    found.append((path.name, item, tuple(sorted(places))))
         stored = []
         for at in range(0, len(found), 64):
             self._progress("questions", at, len(found))
             part = found[at : at + 64]
             vectors = query_encoder.encode([item.question for _, item, _ in part])
             stored += [
-                StoredQuestion(origin=origin, lang=item.lang, text=item.question, words=tuple(question_terms(item.question, item.lang)), passages=rows, vector=vector)
-                for (origin, item, rows), vector in zip(part, vectors, strict=True)
+                StoredQuestion(origin=origin, lang=item.lang, text=item.question, words=tuple(question_terms(item.question, item.lang)), passages=places, vector=vector)
+                for (origin, item, places), vector in zip(part, vectors, strict=True)
             ]
         with self._library.writing():
             self._library.set_questions(stored, sha256=digest.hexdigest())

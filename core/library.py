@@ -105,13 +105,14 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredQuestion:
-    """A question of the bank: its words, the rows of the passages that answer it (none: nothing does) and its vector (d,)."""
+    """A question of the bank: its words, the sentences that answer it (none: nothing does) and its vector (d,)."""
 
     origin: str
     lang: Language
     text: str
     words: tuple[str, ...]
-    passages: tuple[int, ...]
+    passages: tuple[tuple[int, int, int], ...]
+    """(row, first sentence, last sentence) of each place that answers."""
     vector: NDArray[np.float32]
 
 
@@ -422,7 +423,7 @@ class Library:
                 lang=row["lang"],
                 text=row["text"],
                 words=tuple(row["words"].split()),
-                passages=tuple(json.loads(row["passages"])),
+                passages=tuple((place[0], place[1], place[2]) for place in json.loads(row["passages"])),
                 vector=np.frombuffer(row["vector"], dtype="<f2").astype(np.float32),
             )
             for row in self._connect().execute(
@@ -435,14 +436,24 @@ class Library:
         row = self._connect().execute("SELECT value FROM meta WHERE key='questions'").fetchone()
         return str(row["value"]) if row else ""
 
-    def rows_quoting(self, *, external_id: str, lang: Language, quote: str) -> list[int]:
-        """Return the rows of a document's live passages that hold a quote, whitespace aside."""
+    def places_of(self, *, external_id: str, lang: Language, quote: str) -> list[tuple[int, int, int]]:
+        """Return (row, first sentence, last sentence) wherever a document's live passages hold a quote, whitespace aside."""
         wanted = "".join(quote.split())
         found = self._connect().execute(
-            "SELECT row, text FROM passages p JOIN documents d ON d.id=p.document_id WHERE removed_at IS NULL AND d.external_id=? AND d.lang=? ORDER BY row",
+            "SELECT row, p.start, text, spans FROM passages p JOIN documents d ON d.id=p.document_id "
+            "WHERE removed_at IS NULL AND d.external_id=? AND d.lang=? ORDER BY row",
             (external_id, lang),
         )
-        return [row["row"] for row in found if wanted in "".join(row["text"].split())]
+        places = []
+        for row in found:
+            at = "".join(row["text"].split()).find(wanted)
+            if at < 0:
+                continue
+            # Sentence ends in the coordinates of the text without white space.
+            ends = np.cumsum([len("".join(row["text"][a - row["start"] : b - row["start"]].split())) for a, b in np.frombuffer(row["spans"], "<i4").reshape(-1, 2)])
+            first, last = (int(np.searchsorted(ends, edge, side="right")) for edge in (at, at + len(wanted) - 1))
+            places.append((row["row"], first, last))
+        return places
 
     def file_sha256(self, *, scope: str, source: str) -> str | None:
         """Return the hash of the last wholly ingested version of a file, None when there is none."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,12 @@ DENSE_SHARE: dict[Language, float] = {"en": 0.75, "zh": 0.15}
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """How alike a question is to the bank: the best likeness per passage row, and to any question that nothing answers."""
+    """How alike a question is to the bank: the best likeness per passage row and per sentence, and to any unanswerable one."""
 
     passages: dict[int, float]
     unanswerable: float
+    sentences: dict[tuple[int, int], float] = field(default_factory=dict)
+    """The best likeness by (row, sentence)."""
 
     @property
     def answerable(self) -> float:
@@ -93,11 +95,14 @@ class QuestionBank:
         if without:
             likeness[self._origins == without] = 0.0
         best: dict[int, float] = {}
+        sentences: dict[tuple[int, int], float] = {}
         unanswerable = 0.0
         for number in np.argsort(-likeness)[:40]:
             value = float(likeness[number])
             if not self._rows[number]:
                 unanswerable = max(unanswerable, value)
-            for row in self._rows[number]:
+            for row, first, last in self._rows[number]:
                 best[row] = max(best.get(row, 0.0), value)
-        return Likeness(passages=best, unanswerable=unanswerable)
+                for sentence in range(first, last + 1):
+                    sentences[row, sentence] = max(sentences.get((row, sentence), 0.0), value)
+        return Likeness(passages=best, unanswerable=unanswerable, sentences=sentences)

@@ -32,6 +32,8 @@ characters), so Chinese leans on words. Fitted on the shipped training questions
 BANK_WEIGHT: dict[Language, float] = {"en": 0.6, "zh": 0.8}
 BANK_FLOOR = 0.2
 """A passage gains this weight times how far the likest question that it answers lies above the floor."""
+SENTENCE_BANK_WEIGHT = 0.5
+"""A sentence gains likewise when it is the one that answers the likest question."""
 SENTENCE_OVERLAP_WEIGHT = 0.45
 _BM25_K1, _BM25_B = 1.2, 0.75
 
@@ -141,7 +143,7 @@ class Retriever:
         for score, cosine, share, row in ranked[:k]:
             if row in stored:
                 item, _, vectors = stored[row]
-                hits.append(_hit(item, score, cosine, share, _sentence_scores(item, vectors, vector, idf, lang) if sentences else ()))
+                hits.append(_hit(item, score, cosine, share, _sentence_scores(item, vectors, vector, idf, lang, likeness) if sentences else ()))
         return Retrieval(query=query, lang=lang, hits=tuple(hits), words=words, idf=idf, generation=snapshot.generation.number, likeness=likeness)
 
 
@@ -197,14 +199,15 @@ def overlap(words: Set[str], idf: dict[str, float]) -> float:
 
 
 def _sentence_scores(
-    item: StoredPassage, vectors: NDArray[np.float32], query: NDArray[np.float32], idf: dict[str, float], lang: Language
+    item: StoredPassage, vectors: NDArray[np.float32], query: NDArray[np.float32], idf: dict[str, float], lang: Language, likeness: Likeness
 ) -> tuple[float, ...]:
     weight = SENTENCE_OVERLAP_WEIGHT if lang == "en" else 0.9
     offset = item.passage.start
     scores = []
-    for span, vector in zip(item.passage.sentences, vectors, strict=True):
+    for number, (span, vector) in enumerate(zip(item.passage.sentences, vectors, strict=True)):
         shared = overlap(term_set(item.passage.text[span.start - offset : span.end - offset]), idf)
-        scores.append(round((1 - weight) * float(vector @ query) + weight * shared, 6))
+        bonus = SENTENCE_BANK_WEIGHT * max(0.0, likeness.sentences.get((item.row, number), 0.0) - BANK_FLOOR)
+        scores.append(round((1 - weight) * float(vector @ query) + weight * shared + bonus, 6))
     return tuple(scores)
 
 

@@ -21,8 +21,9 @@ from ui.i18n import text  # noqa: E402
 def main() -> None:
     """Draw the frame and run the chosen page."""
     lang = chrome.current_language()
-    st.set_page_config(page_title=text("app.name", lang), page_icon=":material/menu_book:", layout="centered")
-    st.logo(str(theme.STATIC / "logo.svg"), size="large")
+    # Symbols and emoji as page icon would be fetched from a font host: a file of our own works offline.
+    st.set_page_config(page_title=text("app.name", lang), page_icon=str(theme.STATIC / "icon.svg"), layout="centered")
+    st.logo(str(theme.STATIC / "icon.svg"), size="large")
     page = st.navigation(
         [
             st.Page("pages/ask.py", title=text("nav.ask", lang), icon=":material/forum:", default=True),

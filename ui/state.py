@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.assistant import Assistant, library_folder
 from core.encoder import Encoder, compiled_folder
@@ -29,6 +30,8 @@ class View:
     lang: Language
     domain: Domain | None
     settings: Settings
+    side: DeltaGenerator
+    """The part of the sidebar that belongs to the page."""
 
 
 def view() -> View:

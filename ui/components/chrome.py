@@ -19,9 +19,12 @@ LANGUAGE = "lang"
 
 
 def current_language() -> Language:
-    """Return the interface's language: what was chosen, else the browser's."""
-    chosen = st.session_state.get(LANGUAGE) or st.query_params.get(LANGUAGE)
-    return next((lang for lang in LANGUAGES if lang == chosen), language_of(st.context.locale))
+    """Return the interface's language: what was chosen, else what the address says, else the browser's."""
+    if st.session_state.get(LANGUAGE) not in LANGUAGES:
+        named = st.query_params.get(LANGUAGE)
+        st.session_state[LANGUAGE] = named if named in LANGUAGES else language_of(st.context.locale)
+    chosen: Language = st.session_state[LANGUAGE]
+    return chosen
 
 
 def _domain_label(title: Localized, icon: str, lang: Language) -> str:
@@ -34,20 +37,19 @@ def domain_switch(registry: Registry, lang: Language) -> str | None:
     if not names:
         return None
     if st.session_state.get(DOMAIN) not in names:
-        st.session_state.pop(DOMAIN, None)
+        named = st.query_params.get(DOMAIN)
+        st.session_state[DOMAIN] = named if named in names else names[0]
     manifests = {name: domain.manifest for name, domain in registry.domains.items()}
-    chosen: str | None = st.segmented_control(
+    chosen: str = st.segmented_control(
         text("frame.domain", lang),
         names,
-        default=names[0],
         required=True,
         format_func=lambda name: _domain_label(manifests[name].title, manifests[name].appearance.icon, lang),
         key=DOMAIN,
         label_visibility="collapsed",
-        bind="query-params",
         wrap=False,
     )
-    return chosen or names[0]
+    return chosen
 
 
 def language_switch(lang: Language) -> None:
@@ -55,12 +57,10 @@ def language_switch(lang: Language) -> None:
     st.segmented_control(
         text("frame.language", lang),
         list(LANGUAGES),
-        default=language_of(st.context.locale),
         required=True,
         format_func=lambda value: NAMES[value],
         key=LANGUAGE,
         label_visibility="collapsed",
-        bind="query-params",
     )
 
 
@@ -80,14 +80,18 @@ def frame() -> state.View:
     lang = current_language()
     registry = state.registry()
     name = domain_switch(registry, lang)
-    with st.sidebar, st.container(key="dk-language"):
+    side = st.sidebar.container(key="dk-side")
+    with st.sidebar.container(key="dk-language"):
+        broken_note(registry, lang)
         language_switch(lang)
     domain = registry.domains[name] if name else None
     st.html(theme.style(domain.manifest.appearance.color if domain else theme.NEUTRAL))
-    with st.sidebar:
-        broken_note(registry, lang)
-    found = state.View(lang=lang, domain=domain, settings=get_settings())
+    found = state.View(lang=lang, domain=domain, settings=get_settings(), side=side)
     st.session_state[state.VIEW] = found
+    # The address names the view, so that a reload or a bookmark returns to it.
+    st.query_params[LANGUAGE] = lang
+    if name is not None:
+        st.query_params[DOMAIN] = name
     return found
 
 

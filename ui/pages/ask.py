@@ -50,7 +50,7 @@ def render() -> None:
         return
     memory = state.memory()
     answers = history.load(memory, domain.name)
-    with st.sidebar, st.container(key="dk-conversations"):
+    with view.side:
         history.show_history(memory, domain=domain.name, lang=lang)
     ready = build.encoder_ready(view.settings) and state.library(domain).exists()
     if not ready:
