@@ -511,6 +511,15 @@ class Library:
             raise UsageError(f"document {document_id[:12]}… has no page {page}")
         return str(row["text"])
 
+    def passages_of(self, document_id: str) -> list[Passage]:
+        """Return a document's passages in reading order."""
+        rows = [row["row"] for row in self._connect().execute("SELECT row FROM passages WHERE document_id=? ORDER BY row", (document_id,))]
+        found: list[Passage] = []
+        for at in range(0, len(rows), 500):
+            part = self.passages(rows[at : at + 500])
+            found += [part[row][0].passage for row in rows[at : at + 500] if row in part]
+        return found
+
     def vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return row numbers (n,) and vectors (n, d) of all live passages."""
         rows = self._connect().execute(
