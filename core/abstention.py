@@ -19,7 +19,7 @@ from core.errors import ManifestError
 from core.models import Draft
 from core.retrieval import Retrieval, overlap
 from core.text import normalize, term_set
-from core.types import Language
+from core.types import LANGUAGES, Language
 
 WEIGHTS = Path(__file__).parent / "abstention.json"
 
@@ -73,7 +73,9 @@ _EN_WHO = re.compile(r"\bwho (?:was|is|invented|discovered|created|wrote|founded
 _ZH_NUMBER = re.compile(r"多少|几[个次天年月岁种分倍]|多久|多长|多高|多大|百分之|比例|概率|率是")
 _ZH_WHEN = re.compile(r"哪一?年|什么时候.*(?:发明|提出|成立)|何时")
 _ZH_WHO = re.compile(r"谁|哪位|哪个人|哪家")
-_DIGIT = re.compile(r"\d|[一二三四五六七八九十百千万]|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|half|twice|once|third|quarter|dozen|hundred|thousand)\b")
+_DIGIT = re.compile(
+    r"\d|[一二三四五六七八九十百千万]|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|half|twice|once|third|quarter|dozen|hundred|thousand)\b"
+)
 
 
 @cache
@@ -95,9 +97,7 @@ def features(retrieval: Retrieval, draft: Draft) -> dict[str, float]:
     quotes = draft.quotes
     best = hits[quotes[0].hit] if quotes else hits[0]
     passage = best.passage
-    quoted = " ".join(
-        passage.text[passage.sentences[q.sentence].start - passage.start : passage.sentences[q.sentence].end - passage.start] for q in quotes
-    )
+    quoted = " ".join(passage.text[passage.sentences[q.sentence].start - passage.start : passage.sentences[q.sentence].end - passage.start] for q in quotes)
     in_heading, in_passage, in_quote = term_set(passage.heading), term_set(passage.text), term_set(quoted)
     best_rows = {best.row}
     idf = retrieval.idf
@@ -159,6 +159,6 @@ def load_calibration(path: Path) -> Calibration | None:
 
 def question_language(text: str, wanted: str = "") -> Language:
     """Return the language to answer in: ``wanted`` when it is one of ours, else the question's own."""
-    if wanted == "en" or wanted == "zh":
-        return wanted
+    if wanted in LANGUAGES:
+        return "zh" if wanted == "zh" else "en"
     return detect_language(text)

@@ -76,9 +76,7 @@ class Assistant:
         ModelError: the encoder is not compiled. ManifestError: the domain's files are not valid.
     """
 
-    def __init__(
-        self, domain: Domain, *, settings: Settings | None = None, answerer: Answerer | None = None, encoder: Encoder | None = None
-    ) -> None:
+    def __init__(self, domain: Domain, *, settings: Settings | None = None, answerer: Answerer | None = None, encoder: Encoder | None = None) -> None:
         self.domain = domain
         self.settings = settings or get_settings()
         self.encoder = encoder or Encoder(compiled_folder(self.settings))
@@ -221,9 +219,7 @@ class Assistant:
             model=self.answerer.name,
             adapter="",
             generation=retrieval.generation if retrieval else 0,
-            timings_ms=Timings(
-                retrieve=round((middle - begun) * 1000, 2), answer=round((now - middle) * 1000, 2), total=round((now - begun) * 1000, 2)
-            ),
+            timings_ms=Timings(retrieve=round((middle - begun) * 1000, 2), answer=round((now - middle) * 1000, 2), total=round((now - begun) * 1000, 2)),
         )
 
     def as_runnable(self) -> Any:

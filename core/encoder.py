@@ -108,9 +108,7 @@ class Encoder:
     def __init__(self, folder: Path, *, precision: str = "fp32", threads: int | None = None) -> None:
         self.folder = folder
         self.manifest = _read_manifest(folder)
-        self.id = f"{self.manifest.base}@{self.manifest.base_sha256[:12]}" + (
-            f"+{self.manifest.adapter_sha256[:12]}" if self.manifest.adapter_sha256 else ""
-        )
+        self.id = f"{self.manifest.base}@{self.manifest.base_sha256[:12]}" + (f"+{self.manifest.adapter_sha256[:12]}" if self.manifest.adapter_sha256 else "")
         self.dimension = self.manifest.dimension
         self._graph = self._checked(f"{precision}.onnx")
         self._vocabulary = self._checked("tokenizer.json")

@@ -133,4 +133,3 @@ def _max_tokens(source: Path) -> int:
         return int(json.loads((source / "sentence_bert_config.json").read_text("utf-8"))["max_seq_length"])
     except (FileNotFoundError, KeyError):
         return 256
-

@@ -169,9 +169,7 @@ class Ingest:
         for path in files:
             for item in read_eval_items(path):
                 places = {
-                    place
-                    for source in item.sources
-                    for place in self._library.places_of(external_id=source.document, lang=item.lang, quote=source.quote)
+                    place for source in item.sources for place in self._library.places_of(external_id=source.document, lang=item.lang, quote=source.quote)
                 }
                 if places or not item.answerable:
                     found.append((path.name, item, tuple(sorted(places))))
@@ -181,7 +179,9 @@ class Ingest:
             part = found[at : at + 64]
             vectors = query_encoder.encode([item.question for _, item, _ in part])
             stored += [
-                StoredQuestion(origin=origin, lang=item.lang, text=item.question, words=tuple(question_terms(item.question, item.lang)), passages=places, vector=vector)
+                StoredQuestion(
+                    origin=origin, lang=item.lang, text=item.question, words=tuple(question_terms(item.question, item.lang)), passages=places, vector=vector
+                )
                 for (origin, item, places), vector in zip(part, vectors, strict=True)
             ]
         with self._library.writing():

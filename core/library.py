@@ -232,9 +232,7 @@ class Library:
                 json.dumps(document.aliases, ensure_ascii=False), document.file_sha256, time.time(),
             ),
         )  # fmt: skip
-        connection.executemany(
-            "INSERT INTO pages VALUES(?,?,?,?)", [(document.id, n, page.number, page.text) for n, page in enumerate(document.pages)]
-        )
+        connection.executemany("INSERT INTO pages VALUES(?,?,?,?)", [(document.id, n, page.number, page.text) for n, page in enumerate(document.pages)])
         aliases = " ".join(document.aliases)
         for passage, vector in zip(passages, vectors, strict=True):
             spans = np.array([(s.start, s.end) for s in passage.sentences], dtype="<i4")
@@ -268,9 +266,7 @@ class Library:
             The number of documents erased.
         """
         with self._transaction() as connection:
-            stale = connection.execute(
-                "SELECT id FROM documents WHERE scope=? AND source=? AND file_sha256<>?", (scope, source, sha256)
-            ).fetchall()
+            stale = connection.execute("SELECT id FROM documents WHERE scope=? AND source=? AND file_sha256<>?", (scope, source, sha256)).fetchall()
             for row in stale:
                 self._erase(connection, row["id"])
             if stale:
@@ -316,9 +312,7 @@ class Library:
                 if cursor.rowcount:
                     changed.append(document_id)
                     # A removed document's file may be added again: forget that it was complete.
-                    connection.execute(
-                        "DELETE FROM files WHERE (scope, source) IN (SELECT scope, source FROM documents WHERE id=?)", (document_id,)
-                    )
+                    connection.execute("DELETE FROM files WHERE (scope, source) IN (SELECT scope, source FROM documents WHERE id=?)", (document_id,))
             if changed:
                 self._bump(connection)
         return changed
@@ -426,9 +420,7 @@ class Library:
                 passages=tuple((place[0], place[1], place[2]) for place in json.loads(row["passages"])),
                 vector=np.frombuffer(row["vector"], dtype="<f2").astype(np.float32),
             )
-            for row in self._connect().execute(
-                "SELECT origin, lang, text, words, passages, vector FROM questions WHERE lang=? ORDER BY number", (lang,)
-            )
+            for row in self._connect().execute("SELECT origin, lang, text, words, passages, vector FROM questions WHERE lang=? ORDER BY number", (lang,))
         ]
 
     def questions_sha256(self) -> str:
@@ -450,7 +442,9 @@ class Library:
             if at < 0:
                 continue
             # Sentence ends in the coordinates of the text without white space.
-            ends = np.cumsum([len("".join(row["text"][a - row["start"] : b - row["start"]].split())) for a, b in np.frombuffer(row["spans"], "<i4").reshape(-1, 2)])
+            ends = np.cumsum(
+                [len("".join(row["text"][a - row["start"] : b - row["start"]].split())) for a, b in np.frombuffer(row["spans"], "<i4").reshape(-1, 2)]
+            )
             first, last = (int(np.searchsorted(ends, edge, side="right")) for edge in (at, at + len(wanted) - 1))
             places.append((row["row"], first, last))
         return places
@@ -466,9 +460,13 @@ class Library:
 
     def counts(self) -> tuple[int, int]:
         """Return the numbers of live documents and passages."""
-        row = self._connect().execute(
-            "SELECT COUNT(DISTINCT d.id) AS documents, COUNT(p.row) AS passages FROM documents d LEFT JOIN passages p ON p.document_id=d.id WHERE removed_at IS NULL"
-        ).fetchone()
+        row = (
+            self._connect()
+            .execute(
+                "SELECT COUNT(DISTINCT d.id) AS documents, COUNT(p.row) AS passages FROM documents d LEFT JOIN passages p ON p.document_id=d.id WHERE removed_at IS NULL"
+            )
+            .fetchone()
+        )
         return int(row["documents"]), int(row["passages"])
 
     def documents(self, *, removed: bool = False, scope: str | None = None) -> list[DocumentRow]:
@@ -497,7 +495,9 @@ class Library:
             rows = connection.execute("SELECT id FROM documents WHERE id GLOB ?", (reference + "*",)).fetchall()
             rows = rows if len(rows) == 1 else []
         if not rows:
-            raise UsageError(f"no document '{reference[:80]}' in library '{self.folder.name}'; list them with `domainkit status {self.folder.name} --documents`")
+            raise UsageError(
+                f"no document '{reference[:80]}' in library '{self.folder.name}'; list them with `domainkit status {self.folder.name} --documents`"
+            )
         return [row["id"] for row in rows]
 
     def page_text(self, document_id: str, page: int | None) -> str:
@@ -522,9 +522,11 @@ class Library:
 
     def vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return row numbers (n,) and vectors (n, d) of all live passages."""
-        rows = self._connect().execute(
-            "SELECT row, vector FROM passages p JOIN documents d ON d.id=p.document_id WHERE removed_at IS NULL ORDER BY row"
-        ).fetchall()
+        rows = (
+            self._connect()
+            .execute("SELECT row, vector FROM passages p JOIN documents d ON d.id=p.document_id WHERE removed_at IS NULL ORDER BY row")
+            .fetchall()
+        )
         if not rows:
             return np.zeros(0, dtype=np.int64), np.zeros((0, 1), dtype=np.float32)
         ids = np.array([row["row"] for row in rows], dtype=np.int64)
@@ -532,9 +534,11 @@ class Library:
 
     def rows_by_language(self) -> dict[str, NDArray[np.int64]]:
         """Return the row numbers of live passages per language, ascending."""
-        rows = self._connect().execute(
-            "SELECT p.lang, row FROM passages p JOIN documents d ON d.id=p.document_id WHERE removed_at IS NULL ORDER BY row"
-        ).fetchall()
+        rows = (
+            self._connect()
+            .execute("SELECT p.lang, row FROM passages p JOIN documents d ON d.id=p.document_id WHERE removed_at IS NULL ORDER BY row")
+            .fetchall()
+        )
         groups: dict[str, list[int]] = {}
         for row in rows:
             groups.setdefault(row["lang"], []).append(row["row"])
@@ -608,8 +612,6 @@ class Library:
                 id=row["id"], document_id=row["document_id"], page=row["page"], start=row["start"], end=row["end"], text=row["text"],
                 heading=row["heading"], lang=row["lang"], sentences=tuple(Span(start=int(a), end=int(b)) for a, b in spans),
             )  # fmt: skip
-            stored = StoredPassage(
-                row=row["row"], passage=passage, external_id=row["external_id"], title=row["title"], source=row["source"], url=row["url"]
-            )
+            stored = StoredPassage(row=row["row"], passage=passage, external_id=row["external_id"], title=row["title"], source=row["source"], url=row["url"])
             result[row["row"]] = (stored, vector, sentences)
         return result

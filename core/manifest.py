@@ -21,6 +21,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=400)]
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
 def _inside(value: str) -> str:
     if value.startswith("/") or ".." in value.split("/"):
         raise ValueError("must be a path inside the domain's folder, without '..' and not starting with '/'")
@@ -159,7 +161,8 @@ Term = Annotated[str, StringConstraints(min_length=1, max_length=80)]
 
 class Terms(Part):
     """Terms of a group per language. In English ``*`` ends a word stem and ``..`` allows up to four words between; in
-    Chinese ``..`` allows up to eight characters between. Everything else is literal: no regular expressions."""
+    Chinese ``..`` allows up to eight characters between. Everything else is literal: no regular expressions.
+    """
 
     en: tuple[Term, ...] = ()
     zh: tuple[Term, ...] = ()

@@ -84,15 +84,11 @@ class Memory:
         """Begin a conversation."""
         made = Conversation(id=uuid.uuid4().hex, domain=domain, title=title[:120], created_at=time.time())
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO conversations VALUES(?,?,?,?,?,NULL)", (made.id, principal.name, domain, made.title, made.created_at)
-            )
+            connection.execute("INSERT INTO conversations VALUES(?,?,?,?,?,NULL)", (made.id, principal.name, domain, made.title, made.created_at))
         return made
 
     def _own(self, connection: sqlite3.Connection, principal: Principal, conversation: str) -> None:
-        row = connection.execute(
-            "SELECT 1 FROM conversations WHERE id=? AND principal=? AND deleted_at IS NULL", (conversation, principal.name)
-        ).fetchone()
+        row = connection.execute("SELECT 1 FROM conversations WHERE id=? AND principal=? AND deleted_at IS NULL", (conversation, principal.name)).fetchone()
         if row is None:
             raise UsageError("no such conversation; start a new one")
 
@@ -104,9 +100,7 @@ class Memory:
         """
         with self._transaction() as connection:
             self._own(connection, principal, conversation)
-            connection.execute(
-                "INSERT INTO turns(conversation, answer, created_at) VALUES(?,?,?)", (conversation, answer.model_dump_json(), time.time())
-            )
+            connection.execute("INSERT INTO turns(conversation, answer, created_at) VALUES(?,?,?)", (conversation, answer.model_dump_json(), time.time()))
 
     def answers(self, principal: Principal, conversation: str) -> list[Answer]:
         """Return the answers of the principal's conversation, oldest first.
@@ -150,13 +144,9 @@ class Memory:
     def rate(self, principal: Principal, *, answer_id: str, helpful: bool, comment: str = "") -> None:
         """Store whether an answer helped; a second rating replaces the first."""
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO feedback VALUES(?,?,?,?,?)", (answer_id, principal.name, int(helpful), comment[:2_000], time.time())
-            )
+            connection.execute("INSERT OR REPLACE INTO feedback VALUES(?,?,?,?,?)", (answer_id, principal.name, int(helpful), comment[:2_000], time.time()))
 
 
 def as_turns(answers: list[Answer]) -> tuple[Turn, ...]:
     """Return the history that a follow-up question needs."""
-    return tuple(
-        Turn(question=a.question, answer=a.text, title=a.claims[0].citations[0].title if a.claims else "") for a in answers
-    )
+    return tuple(Turn(question=a.question, answer=a.text, title=a.claims[0].citations[0].title if a.claims else "") for a in answers)

@@ -82,9 +82,9 @@ def _frequencies(tokenizer: Any, cache: Path) -> tuple[dict[str, int], int]:
         words, total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=cache.parent, delete=False) as file:
-            json.dump({"words": words, "total": total}, file, ensure_ascii=False)
-        os.replace(file.name, cache)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=cache.parent, delete=False) as temporary:
+            json.dump({"words": words, "total": total}, temporary, ensure_ascii=False)
+        os.replace(temporary.name, cache)
     except OSError:
         return words, total  # a read-only home only costs the half second next time
     return words, total

@@ -225,9 +225,7 @@ def _tool(domain: str, name: str, function: Any, where: str) -> Tool:
     if not _is_model(hints.get("return")):
         raise ManifestError(f"{where}: '{name}' must be annotated to return a pydantic model")
     description = " ".join((inspect.getdoc(function) or "").split("\n\n", 1)[0].split())
-    return Tool(
-        domain=domain, name=name, description=description, parameters=hints[parameters[0].name], returns=hints["return"], function=function
-    )
+    return Tool(domain=domain, name=name, description=description, parameters=hints[parameters[0].name], returns=hints["return"], function=function)
 
 
 def _is_model(value: Any) -> bool:

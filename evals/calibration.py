@@ -47,9 +47,7 @@ def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progre
         if decision is not None and decision.action != "notice":
             continue
         retrieval = assistant.retriever.search(item.question, k=assistant.settings.top_k, lang=item.lang, without_questions=origin)
-        draft = assistant.answerer.answer(
-            Request(question=item.question, lang=item.lang, hits=retrieval.hits, max_sentences=assistant.settings.max_sentences)
-        )
+        draft = assistant.answerer.answer(Request(question=item.question, lang=item.lang, hits=retrieval.hits, max_sentences=assistant.settings.max_sentences))
         claims = lock(draft, retrieval.hits)
         right = False
         if claims and draft.quotes:
@@ -147,4 +145,3 @@ def fit_shipped(domains: Sequence[Domain], *, settings: Settings, progress: Prog
     text = json.dumps({lang: model.model_dump() for lang, model in models.items()}, indent=1) + "\n"
     WEIGHTS.write_text(text, "utf-8")
     return models
-

@@ -253,6 +253,4 @@ def load_run(path: Path) -> Run:
     except (OSError, ValueError) as error:
         raise UsageError(f"'{path.name}' is not a finished run; run `domainkit eval` again") from error
     items = tuple(ItemResult.model_validate_json(line) for line in lines)
-    return Run(
-        id=path.name, domain=config["domain"], created_at=config["created_at"], split=config["split"], config=config, scores=scores, items=items
-    )
+    return Run(id=path.name, domain=config["domain"], created_at=config["created_at"], split=config["split"], config=config, scores=scores, items=items)

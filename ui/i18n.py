@@ -367,7 +367,7 @@ ZH: dict[str, str] = {
 TEXTS: dict[Language, dict[str, str]] = {"en": EN, "zh": ZH}
 
 
-def text(key: str, lang: Language, **values: Any) -> str:
+def text(key: str, lang: Language, /, **values: Any) -> str:
     """Return a text of the app with its placeholders filled.
 
     Raises:

@@ -19,9 +19,7 @@ _DATE = rf"(?:{_MONTHS})\s+\d{{1,2}}\s*,?\s*\d{{4}}"
 _SEC = re.compile(r"securities\s+and\s+exchange\s+commission", re.I)
 _FORM = re.compile(r"\bform\s+(10-?\s?K|10-?\s?Q|8-?\s?K|20-?\s?F|6-?\s?K)(?:\s*/\s*A)?\b", re.I)
 _FISCAL_YEAR = re.compile(rf"for\s+the\s+(?:fis\s?cal\s+)?year\s+ended:?\s+({_DATE})", re.I)
-_QUARTER = re.compile(
-    rf"for\s+the\s+(?:(?:fiscal\s+)?quarterly\s+period|(?:fiscal\s+)?quarter|period)\s+ended:?\s+(?:commission\s+file\s+)?({_DATE})", re.I
-)
+_QUARTER = re.compile(rf"for\s+the\s+(?:(?:fiscal\s+)?quarterly\s+period|(?:fiscal\s+)?quarter|period)\s+ended:?\s+(?:commission\s+file\s+)?({_DATE})", re.I)
 _REPORT_DATE = re.compile(rf"date\s+of\s+report\s*(?:\([^)]*\))?\s*:?[\s_]*({_DATE})", re.I)
 _COVER = re.compile(r"pursuant\s+to\s+section\s+13", re.I)
 _COLUMNS = re.compile(r"^\d{1,3}-\d{3,6}\s+(?P<name>[A-Z][^\d\n]{2,60}?)\s+(?:[A-Z][a-z]+)\s+\d\d-\d{7}", re.M)
@@ -34,9 +32,7 @@ _NOISE = re.compile(
     r"|quarterly\s+period|^to$|state\s+or\s+other|incorporation|^(?:irs\s+)?employer|^number$|identification",
     re.I,
 )
-_NAME_TAIL = re.compile(
-    r"^(?:&|and\b|of\b|company\b|corporation\b|incorporated\b|inc\b|corp\b|co\b|ltd\b|limited\b|plc\b|holdings\b|group\b|services\b)", re.I
-)
+_NAME_TAIL = re.compile(r"^(?:&|and\b|of\b|company\b|corporation\b|incorporated\b|inc\b|corp\b|co\b|ltd\b|limited\b|plc\b|holdings\b|group\b|services\b)", re.I)
 _LEADING_NOISE = re.compile(r"^[\W_]*(?:(?:0*\d{1,3}-\d{3,6})[\W_]+)?")
 _RELEASE = re.compile(
     r"^\W*(?P<company>[A-Z0-9][\w&.,'’\- ]{1,60}?)\s+(?:reports|announces|delivers|posts|releases)\s+(?:[\w\-]+\s+){0,4}?"

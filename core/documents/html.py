@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
 _DROPPED = frozenset(
-    "script style nav footer header aside form noscript template iframe object embed svg canvas audio video button select head "
-    "input textarea dialog".split()
+    "script style nav footer header aside form noscript template iframe object embed svg canvas audio video button select head input textarea dialog".split()
 )
 _BLOCKS = frozenset(
     "html body main article section div p h1 h2 h3 h4 h5 h6 ul ol li dl dt dd pre table thead tbody tfoot tr td th caption blockquote "

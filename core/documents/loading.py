@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 _LANGUAGE_CHARS = 4_000
 
 
-def read_documents(
-    path: Path, *, scope: str, settings: Settings, lang: Language | None = None, root: Path | None = None
-) -> Iterator[Document]:
+def read_documents(path: Path, *, scope: str, settings: Settings, lang: Language | None = None, root: Path | None = None) -> Iterator[Document]:
     """Yield the documents of one file: one for most formats, one per record for jsonl.
 
     Args:

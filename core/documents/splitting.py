@@ -84,4 +84,3 @@ def _passage(document: Document, page: Page, sentences: list[Span], headings: li
         lang=document.lang,
         sentences=tuple(sentences),
     )
-

@@ -42,9 +42,7 @@ def read(path: Path, limits: Limits) -> ParsedDocument:
     page = builder.build()
     if all(block.kind is BlockKind.HEADING for block in page.blocks):
         page = PageBuilder(OutputBudget(limits)).build()  # names of empty sheets are no content
-    return ParsedDocument(
-        title=one_line(properties.title or "") or one_line(path.stem), lang=as_language(properties.language), pages=(page,)
-    )
+    return ParsedDocument(title=one_line(properties.title or "") or one_line(path.stem), lang=as_language(properties.language), pages=(page,))
 
 
 def _rows(sheet: Any) -> Iterator[list[str]]:

@@ -16,9 +16,7 @@ class VectorIndex(Protocol):
         """Number of vectors."""
         ...
 
-    def search(
-        self, query: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def search(self, query: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ``(ids, cosines)`` of the ``k`` nearest vectors among ``allowed`` (all when None), best first; fewer when there are fewer."""
         ...
 

@@ -59,9 +59,7 @@ class FaissIndex:
         """Number of vectors."""
         return int(self._index.ntotal)
 
-    def search(
-        self, query: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def search(self, query: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ``(ids, cosines)`` of the ``k`` nearest vectors of ``query`` (d,), best first, among ``allowed`` ids when given."""
         import faiss
 
@@ -70,7 +68,7 @@ class FaissIndex:
         count = min(k, len(self) if allowed is None else len(allowed))
         if count == 0:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        parameters = None if allowed is None else faiss.SearchParameters(sel=faiss.IDSelectorBatch(allowed))
+        parameters = None if allowed is None else faiss.SearchParameters(sel=faiss.IDSelectorBatch(allowed))  # type: ignore[call-arg]
         scores, ids = self._index.search(np.ascontiguousarray(query[None], dtype=np.float32), count, params=parameters)
         found = ids[0] >= 0
         return ids[0][found].astype(np.int64), scores[0][found].astype(np.float32)

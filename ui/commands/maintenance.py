@@ -31,7 +31,7 @@ def domains(as_json: JsonOption = False) -> None:
 
     settings = get_settings()
     registry = discover(settings)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for domain in registry.domains.values():
         library = Library(settings.home / "libraries" / domain.name)
         documents, passages = library.counts() if library.exists() else (0, 0)

@@ -109,3 +109,13 @@ def _parser() -> Any:
 def markdown(text: str) -> Safe:
     """Return Markdown of a domain's files as HTML: no images, no raw HTML, https links only."""
     return Safe(f'<div class="dk-prose">{_parser().render(text)}</div>')
+
+
+def heading(title: str, domain: str) -> None:
+    """Show a page's title with the domain it is about."""
+    show(tag("header", tag("h2", title, cls="dk-title"), tag("p", domain, cls="dk-quiet dk-small"), cls="dk-page"))
+
+
+def section(title: str) -> None:
+    """Show the title of a part of a page."""
+    show(tag("h3", title, cls="dk-section"))

@@ -1,0 +1,58 @@
+"""Charts of eval scores: points with their confidence intervals. Knows metric names only to say which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from core.types import Language
+from ui.i18n import text, text_or
+
+if TYPE_CHECKING:
+    from evals.runner import Score
+
+LOWER_IS_BETTER = frozenset({"wrong_answers", "wrong_sources", "false_alarm"})
+
+
+def metric_label(metric: str, lang: Language) -> str:
+    """Return a metric's name as people read it; the name itself where the app has no word for it."""
+    return text_or(f"metric.{metric}", lang, metric)
+
+
+def score_rows(scores: Sequence[Score], *, lower: bool, lang: Language) -> list[dict[str, Any]]:
+    """Return scores as the rows of a chart: those where lower is better, or the others."""
+    return [
+        {
+            "metric": metric_label(score.metric, lang),
+            "slice": text_or(f"slice.{score.slice}", lang, score.slice),
+            "value": score.value,
+            "low": score.low,
+            "high": score.high,
+            "label": f"{score.value:.0%}  (n = {score.n})",
+        }
+        for score in scores
+        if (score.metric in LOWER_IS_BETTER) is lower
+    ]
+
+
+def score_chart(rows: Sequence[dict[str, Any]], *, colors: tuple[str, ...], lang: Language) -> Any:
+    """Return an altair chart: one band per metric, in it one point with its 95 % interval per slice."""
+    import altair as alt
+
+    slices = list(dict.fromkeys(row["slice"] for row in rows))
+    color = alt.Color("slice:N", sort=slices, scale=alt.Scale(domain=slices, range=list(colors[: len(slices)])), legend=alt.Legend(orient="top", title=None))
+    tooltip = [
+        alt.Tooltip("metric:N", title=text("evaluate.metric", lang)),
+        alt.Tooltip("slice:N", title=text("evaluate.slice", lang)),
+        alt.Tooltip("label:N", title=text("evaluate.value", lang)),
+        alt.Tooltip("low:Q", format=".1%"),
+        alt.Tooltip("high:Q", format=".1%"),
+    ]
+    x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title=None, tickCount=5, domain=False, ticks=False))
+    y = alt.Y("metric:N", sort=list(dict.fromkeys(row["metric"] for row in rows)), axis=alt.Axis(title=None, labelLimit=230, domain=False, ticks=False))
+    offset = alt.YOffset("slice:N", sort=slices)
+    base = alt.Chart(alt.Data(values=list(rows))).encode(y=y, yOffset=offset, color=color, tooltip=tooltip)
+    intervals = base.mark_rule(strokeWidth=2.5, opacity=0.45, strokeCap="round").encode(x=alt.X("low:Q", axis=None), x2="high:Q")
+    points = base.mark_point(filled=True, size=80, opacity=1).encode(x=x)
+    step = 17 * max(1, len(slices)) + 10
+    return alt.layer(intervals, points).properties(height=step * len({row["metric"] for row in rows})).configure_view(stroke=None)
