@@ -11,7 +11,25 @@ from pathlib import Path
 from typing import Any
 
 SENTENCE = "Plant tulip bulbs in October, about 15 cm deep."
-WORDS = ("tulip", "bulbs", "water", "roses", "compost", "October", "deep", "Question:", "Answer:", "[1]", "[2]", "numbered", "passages", "leaves", "the", "in", "\n")
+WORDS = (
+    "tulip",
+    "bulbs",
+    "water",
+    "roses",
+    "compost",
+    "October",
+    "deep",
+    "Question:",
+    "Answer:",
+    "[1]",
+    "[2]",
+    "numbered",
+    "passages",
+    "leaves",
+    "the",
+    "in",
+    "\n",
+)
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -27,7 +45,10 @@ def make_tokenizer() -> Any:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     inner.train_from_iterator([SENTENCE, " ".join(WORDS)] * 3, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=8_192)

@@ -111,7 +111,7 @@ def content_of(answer: Answer) -> str:
 
 def annotations_of(answer: Answer) -> list[Annotation]:
     """Return one annotation per citation, with the claim's place in :func:`content_of`."""
-    found = []
+    found: list[Annotation] = []
     at = 0
     for number, claim in enumerate(answer.claims):
         start = answer.text.index(claim.text, at)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from core.types import Answer, Citation, Language, Status
-from ui.components.answer import numbered, numbers_of, page_label
+from ui.components.numbering import numbered, numbers_of, page_label
 from ui.i18n import text
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-!|~<>$&])")

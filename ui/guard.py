@@ -93,7 +93,7 @@ class Guard:
             if _name(headers.get(b"host", b"").decode("latin-1")) not in self._hosts:
                 return 400, "this server answers to localhost only; call it as http://127.0.0.1", "invalid_host"
             origin = headers.get(b"origin", b"").decode("latin-1")
-            if origin and _name(urlsplit_authority(origin)) not in self._hosts:
+            if origin and _name(_authority(origin)) not in self._hosts:
                 return 403, "requests from other web pages are refused", "invalid_origin"
         if self._token and path not in OPEN_PATHS:
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -119,7 +119,7 @@ class Guard:
                 return b"".join(parts)
 
 
-def urlsplit_authority(origin: str) -> str:
+def _authority(origin: str) -> str:
     """Return the ``host:port`` of an ``Origin`` header; empty for ``null`` and for what is not an address."""
     try:
         return urlsplit(origin).netloc

@@ -64,12 +64,18 @@ def _sheet() -> str:
     return (STATIC / "app.css").read_text("utf-8")
 
 
-def style(color: str = NEUTRAL) -> str:
-    """Return the ``<style>`` element of the app with a domain's accent."""
+def _quoted(text: str) -> str:
+    """Return a CSS string: every character but letters and digits as an escape."""
+    return '"' + "".join(c if c.isalnum() else f"\\{ord(c):x} " for c in text) + '"'
+
+
+def style(color: str = NEUTRAL, *, upload: str = "Choose files") -> str:
+    """Return the ``<style>`` element of the app with a domain's accent; ``upload`` is what the upload button says."""
     light, dark = accents(color)
     on_light = "#ffffff" if contrast("#ffffff", light) >= READABLE else "#000000"
     on_dark = "#000000" if contrast("#000000", dark) >= contrast("#ffffff", dark) else "#ffffff"
     variables = (
-        f":root{{--dk-light:{light};--dk-dark:{dark};--dk-on-light:{on_light};--dk-on-dark:{on_dark};--dk-accent:{light};--dk-on-accent:{on_light}}}"
+        f":root{{--dk-light:{light};--dk-dark:{dark};--dk-on-light:{on_light};--dk-on-dark:{on_dark};--dk-accent:{light};--dk-on-accent:{on_light};"
+        f"--dk-upload:{_quoted(upload)}}}"
     )
     return f"<style>{variables}\n{_sheet()}</style>"

@@ -98,9 +98,7 @@ def _bare(text: str) -> str:
     return _MARKUP.sub("", text)
 
 
-def _check_evidence(
-    findings: Findings, manifest: Manifest, questions: Iterable[Question], articles: Sequence[Article], *, elsewhere: Elsewhere
-) -> None:
+def _check_evidence(findings: Findings, manifest: Manifest, questions: Iterable[Question], articles: Sequence[Article], *, elsewhere: Elsewhere) -> None:
     bodies: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for article in articles:
         bodies[article.topic].append((article.front.lang, _bare(article.body)))

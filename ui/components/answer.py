@@ -5,12 +5,13 @@ The browser half (static/answer.js) sets text only as text, so documents and mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 
-from core.types import Answer, Citation, Claim, Language
+from core.types import Answer, Language
+from ui.components.numbering import numbered, numbers_of, page_label, support_label
 from ui.i18n import text
 from ui.theme import STATIC
 
@@ -19,41 +20,14 @@ def _asset(name: str) -> str:
     return (STATIC / name).read_text("utf-8")
 
 
-_answer = st.components.v2.component(
-    "domainkit.answer", html='<div class="answer" role="group"></div>', css=_asset("answer.css"), js=_asset("answer.js")
-)
+_answer = st.components.v2.component("domainkit.answer", html='<div class="answer" role="group"></div>', css=_asset("answer.css"), js=_asset("answer.js"))
 _copy = st.components.v2.component(
     "domainkit.copy",
     html='<button type="button"><span class="icon" aria-hidden="true">content_copy</span><span class="label" role="status"></span></button>',
     css=_asset("copy.css"),
     js=_asset("copy.js"),
 )
-
-
-def numbered(claims: Sequence[Claim]) -> tuple[Citation, ...]:
-    """Return the citations of an answer in reading order, each place once; number ``n`` is at index ``n - 1``."""
-    places: dict[tuple[str, int | None, int, int], Citation] = {}
-    for claim in claims:
-        for citation in claim.citations:
-            places.setdefault((citation.document_id, citation.page, citation.start, citation.end), citation)
-    return tuple(places.values())
-
-
-def numbers_of(claim: Claim, citations: Sequence[Citation]) -> list[int]:
-    """Return the numbers of a claim's citations."""
-    return [citations.index(citation) + 1 for citation in claim.citations]
-
-
-def support_label(claim: Claim, lang: Language) -> str:
-    """Return how well a claim stands: verbatim, or the share of its content found in the evidence."""
-    if all(" ".join(citation.quote.split()) == claim.text for citation in claim.citations):
-        return text("ask.verbatim", lang)
-    return text("ask.support", lang, percent=round(claim.support * 100))
-
-
-def page_label(citation: Citation, lang: Language) -> str:
-    """Return the page as people read it, empty where there are no pages."""
-    return text("source.page", lang, page=citation.page) if citation.page is not None else ""
+_focus = st.components.v2.component("domainkit.focus", html="<span></span>", js=_asset("focus.js"))
 
 
 def data_of(answer: Answer, *, lang: Language, open_number: int | None) -> dict[str, Any]:
@@ -67,9 +41,7 @@ def data_of(answer: Answer, *, lang: Language, open_number: int | None) -> dict[
         "ui": lang,
         "lang": answer.lang,
         "open": open_number,
-        "claims": [
-            {"text": claim.text, "numbers": numbers_of(claim, citations), "support": support_label(claim, lang)} for claim in answer.claims
-        ],
+        "claims": [{"text": claim.text, "numbers": numbers_of(claim, citations), "support": support_label(claim, lang)} for claim in answer.claims],
         "names": ["", *(text("ask.open_source", lang, n=n, title=citation.title) for n, citation in enumerate(citations, start=1))],
         "sources": [
             {
@@ -102,3 +74,9 @@ def show_copy(answer: Answer, *, lang: Language) -> None:
         data={"text": answer.text, "copy": text("ask.copy", lang), "copied": text("ask.copied", lang)},
         width="content",
     )
+
+
+def focus_question(conversation: str) -> None:
+    """Put the cursor into the question box, once per conversation opened."""
+    with st.container(key="dk-focus"):
+        _focus(key="focus", data={"at": conversation})

@@ -8,6 +8,7 @@ from core.encoder import compiled_folder
 from core.errors import DomainkitError
 from core.ingest import IngestReport, Progress
 from core.library import Library
+from core.manifest import training_files
 from core.registry import Domain
 from core.settings import Settings
 from core.types import Language
@@ -34,23 +35,37 @@ def publish(library: Library) -> None:
     library.publish(lambda ids, vectors: FaissIndex.build(ids, vectors).to_bytes())
 
 
+def ready(domain: Domain, settings: Settings) -> bool:
+    """Whether the domain can be asked: the encoder is compiled and its library has a published index."""
+    if not encoder_ready(settings):
+        return False
+    library = state.library(domain)
+    return library.exists() and library.generation() is not None
+
+
 def build_library(domain: Domain, settings: Settings, *, progress: Progress) -> IngestReport:
-    """Bring a domain's library up to date with its corpus, compiling the encoder first where that was not done.
+    """Do what ``domainkit reindex`` does, compiling the encoder first where that was not done.
 
     Raises:
         DomainkitError: another process is writing, the disk is full, or no encoder is installed.
     """
     from core.ingest import Ingest
+    from core.text import prepare_segmenter
 
     if not encoder_ready(settings):
         from core.encoder_compile import ensure_compiled
 
         progress("encoder", 0, 1)
         ensure_compiled(settings)
-    paths = [domain.corpus] if domain.corpus.is_dir() else []
-    return Ingest(writable_library(domain), state.encoder(precision="int8"), settings=settings, progress=progress).add_paths(
-        paths, scope="corpus", prune=True
-    )
+    prepare_segmenter()
+    library = writable_library(domain)
+    ingest = Ingest(library, state.encoder(precision="int8"), settings=settings, progress=progress)
+    report = ingest.add_paths([domain.corpus] if domain.corpus.is_dir() else [], scope="corpus", prune=True)
+    with library.writing():
+        library.purge()
+        publish(library)
+    ingest.set_questions(training_files(domain.folder, domain.manifest), query_encoder=state.encoder())
+    return report
 
 
 def missing_library(domain: Domain, settings: Settings, lang: Language) -> None:

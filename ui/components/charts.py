@@ -40,7 +40,8 @@ def score_chart(rows: Sequence[dict[str, Any]], *, colors: tuple[str, ...], lang
     import altair as alt
 
     slices = list(dict.fromkeys(row["slice"] for row in rows))
-    color = alt.Color("slice:N", sort=slices, scale=alt.Scale(domain=slices, range=list(colors[: len(slices)])), legend=alt.Legend(orient="top", title=None))
+    scale = alt.Scale(domain=slices, range=list(colors[: len(slices)]))
+    color = alt.Color("slice:N", sort=slices, scale=scale, legend=alt.Legend(orient="top", title=None, symbolOpacity=1, labelFontSize=12))
     tooltip = [
         alt.Tooltip("metric:N", title=text("evaluate.metric", lang)),
         alt.Tooltip("slice:N", title=text("evaluate.slice", lang)),
@@ -48,11 +49,14 @@ def score_chart(rows: Sequence[dict[str, Any]], *, colors: tuple[str, ...], lang
         alt.Tooltip("low:Q", format=".1%"),
         alt.Tooltip("high:Q", format=".1%"),
     ]
-    x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title=None, tickCount=5, domain=False, ticks=False))
-    y = alt.Y("metric:N", sort=list(dict.fromkeys(row["metric"] for row in rows)), axis=alt.Axis(title=None, labelLimit=230, domain=False, ticks=False))
+    axis = alt.Axis(format="%", title=None, tickCount=5, domain=False, ticks=False, grid=True, orient="bottom", labelFontSize=12)
+    x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), axis=axis)
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    y = alt.Y("metric:N", sort=metrics, axis=alt.Axis(title=None, labelLimit=230, domain=False, ticks=False, labelFontSize=13))
     offset = alt.YOffset("slice:N", sort=slices)
-    base = alt.Chart(alt.Data(values=list(rows))).encode(y=y, yOffset=offset, color=color, tooltip=tooltip)
-    intervals = base.mark_rule(strokeWidth=2.5, opacity=0.45, strokeCap="round").encode(x=alt.X("low:Q", axis=None), x2="high:Q")
+    base = alt.Chart(alt.InlineData(values=list(rows))).encode(y=y, yOffset=offset, color=color, tooltip=tooltip)
+    intervals = base.mark_rule(strokeWidth=2.5, opacity=0.45, strokeCap="round").encode(x=alt.X("low:Q", axis=axis), x2="high:Q")
     points = base.mark_point(filled=True, size=80, opacity=1).encode(x=x)
     step = 17 * max(1, len(slices)) + 10
-    return alt.layer(intervals, points).properties(height=step * len({row["metric"] for row in rows})).configure_view(stroke=None)
+    # The page fits legend and axis into the height, so they need room beside the bands.
+    return alt.layer(intervals, points).properties(height=step * len(metrics) + 90).configure_view(stroke=None)

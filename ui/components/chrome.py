@@ -40,7 +40,7 @@ def domain_switch(registry: Registry, lang: Language) -> str | None:
         named = st.query_params.get(DOMAIN)
         st.session_state[DOMAIN] = named if named in names else names[0]
     manifests = {name: domain.manifest for name, domain in registry.domains.items()}
-    chosen: str = st.segmented_control(
+    chosen: str | None = st.segmented_control(
         text("frame.domain", lang),
         names,
         required=True,
@@ -49,7 +49,7 @@ def domain_switch(registry: Registry, lang: Language) -> str | None:
         label_visibility="collapsed",
         wrap=False,
     )
-    return chosen
+    return chosen or names[0]
 
 
 def language_switch(lang: Language) -> None:
@@ -85,7 +85,7 @@ def frame() -> state.View:
         broken_note(registry, lang)
         language_switch(lang)
     domain = registry.domains[name] if name else None
-    st.html(theme.style(domain.manifest.appearance.color if domain else theme.NEUTRAL))
+    st.html(theme.style(domain.manifest.appearance.color if domain else theme.NEUTRAL, upload=text("library.choose", lang)))
     found = state.View(lang=lang, domain=domain, settings=get_settings(), side=side)
     st.session_state[state.VIEW] = found
     # The address names the view, so that a reload or a bookmark returns to it.

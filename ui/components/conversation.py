@@ -11,8 +11,9 @@ from core.registry import Domain
 from core.types import Answer, Language, Status
 from ui import export, state
 from ui.components import history, html
-from ui.components.answer import numbered, show_claims, show_copy
+from ui.components.answer import show_claims, show_copy
 from ui.components.chrome import problem
+from ui.components.numbering import numbered
 from ui.components.source import show_source
 from ui.i18n import text
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
 from core.documents.language import detect_language
-from core.errors import DomainkitError, UsageError
+from core.errors import DomainkitError
 from core.library import DocumentRow, Library
 from core.registry import Domain
 from core.types import Hit, Language
@@ -23,8 +23,6 @@ HITS = 8
 _READING = "documents.reading"
 _REMOVED = "documents.removed"
 _SEARCHED = "documents.search"
-_GAP = 8
-"""Page numbers without text that may follow each other: scans between typed pages."""
 _EXCERPT = 420
 
 
@@ -47,29 +45,9 @@ def show_counts(library: Library, rows: Sequence[DocumentRow], lang: Language) -
     html.show(html.tag("section", *cells, cls="dk-figures"))
 
 
-def page_texts(library: Library, document_id: str) -> Iterator[tuple[int | None, str]]:
-    """Yield ``(page number, text)`` of a document, one entry without number where it has no pages.
-
-    Raises:
-        UsageError: no such document.
-    """
-    try:
-        yield None, library.page_text(document_id, None)
-        return
-    except UsageError:
-        pass
-    number = missed = found = 0
-    while missed < _GAP:
-        number += 1
-        try:
-            page = library.page_text(document_id, number)
-        except UsageError:
-            missed += 1
-            continue
-        missed, found = 0, found + 1
-        yield number, page
-    if not found:
-        raise UsageError("this document is not in the library any more")
+def page_numbers(library: Library, document_id: str) -> list[int | None]:
+    """Return the numbers of a document's pages that hold text, ``[None]`` where it has no pages."""
+    return list(dict.fromkeys(passage.page for passage in library.passages_of(document_id)))
 
 
 def open_document(document_id: str) -> None:
@@ -86,12 +64,12 @@ def show_reader(library: Library, rows: Sequence[DocumentRow], lang: Language) -
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):
             html.show(html.tag("header", html.tag("span", found.title, cls="dk-source-title"), cls="dk-source-head"))
             st.button(text("library.close", lang), icon=":material/close:", type="tertiary", key="dk-close-reader", on_click=open_document, args=("",))
-        pages = list(page_texts(library, found.id))
-        shown = 0
+        pages = page_numbers(library, found.id)
+        page = pages[0] if pages else None
         if len(pages) > 1:
-            shown = int(st.number_input(text("library.page", lang), 1, len(pages), 1, key=f"documents.page.{found.id}")) - 1
-        with st.container(height=460, border=False):
-            html.show(html.tag("div", pages[shown][1], cls="dk-text"))
+            page = st.select_slider(text("library.page", lang), pages, format_func=str, key=f"documents.page.{found.id}", label_visibility="collapsed")
+        with st.container(height=460, border=False, key="dk-reading"):
+            html.show(html.tag("div", library.page_text(found.id, page), cls="dk-text"))
         if html.safe_url(found.url):
             html.show(html.tag("p", html.tag("a", text("source.original", lang), html.icon("open_in_new"), href=found.url), cls="dk-small dk-links"))
 

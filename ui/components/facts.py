@@ -42,9 +42,7 @@ def _library(domain: Domain, lang: Language) -> str:
         return text("about.library_none", lang)
     documents, passages = library.counts()
     generation = library.generation()
-    return text(
-        "about.library_value", lang, documents=f"{documents:,}", passages=f"{passages:,}", generation=generation.number if generation else 0
-    )
+    return text("about.library_value", lang, documents=f"{documents:,}", passages=f"{passages:,}", generation=generation.number if generation else 0)
 
 
 def _calibration(domain: Domain, lang: Language) -> str:

@@ -52,7 +52,7 @@ def show_failures(run: Run, lang: Language) -> None:
         html.show(
             html.tag("p", html.tag("span", item.id, cls="dk-chip"), " ", html.tag("span", item.reason, cls="dk-quiet"), cls="dk-small"),
             html.tag("p", item.question, cls="dk-failure-question"),
-            html.tag("p", text("evaluate.given", lang), " · ", given, " · ", f"{item.confidence:.0%}", cls="dk-small dk-quiet"),
+            html.tag("p", text("evaluate.given", lang, status=given, confidence=f"{item.confidence:.0%}"), cls="dk-small dk-quiet"),
             html.tag("p", item.answer, cls="dk-failure-answer"),
         )
         cited, expected = st.columns(2, gap="medium")

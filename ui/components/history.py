@@ -84,9 +84,7 @@ def short(title: str, *, limit: int = _LONGEST) -> str:
 
 def show_history(memory: Memory, *, domain: str, lang: Language) -> None:
     """Show the list; a click takes effect before the page runs again."""
-    st.button(
-        text("history.new", lang), icon=":material/add:", width="stretch", key="history.new", on_click=set_open, args=(domain, None)
-    )
+    st.button(text("history.new", lang), icon=":material/add:", width="stretch", key="history.new", on_click=set_open, args=(domain, None))
     html.show(html.tag("p", text("history.title", lang), cls="dk-side-title"))
     if _DELETED in st.session_state:
         with st.container(horizontal=True, vertical_alignment="center", key="dk-undo"):

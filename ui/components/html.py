@@ -10,7 +10,9 @@ import re
 from functools import cache
 from typing import Any
 
-_TAGS = frozenset({"article", "blockquote", "dd", "div", "dl", "dt", "footer", "h2", "h3", "header", "li", "mark", "ol", "p", "section", "span", "strong", "ul", "a"})
+_TAGS = frozenset(
+    {"article", "blockquote", "dd", "div", "dl", "dt", "footer", "h2", "h3", "header", "li", "mark", "ol", "p", "section", "span", "strong", "ul", "a"}
+)
 _ATTRIBUTES = frozenset({"class", "id", "role", "lang", "title", "href"})
 _ICON = re.compile(r"^[a-z0-9_]{1,40}$")
 _HTTPS = re.compile(r"^https://[A-Za-z0-9.-]+(?::\d{1,5})?(?:[/?#][^\s<>\"'`\\]*)?$")

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from core.documents.language import detect_language
 from core.errors import UsageError
 from core.library import Library
 from core.types import Citation, Language
 from ui.components import html
-from ui.components.answer import page_label
+from ui.components.numbering import page_label
 from ui.i18n import text
 
-WIDTH = 700
-"""Characters shown in all."""
+WIDTH: dict[Language, int] = {"en": 700, "zh": 340}
+"""Characters shown in all: a Chinese one takes the room of two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Excerpt:
     verified: bool
 
 
-def excerpt(page: str | None, citation: Citation, *, width: int = WIDTH) -> Excerpt:
+def excerpt(page: str | None, citation: Citation, *, width: int = WIDTH["en"]) -> Excerpt:
     """Return about ``width`` characters of a page around a citation's quote; the quote alone where it does not stand there."""
     if page is None or page[citation.start : citation.end] != citation.quote:
         return Excerpt(before="", quote=citation.quote, after="", cut_before=False, cut_after=False, verified=False)
@@ -42,9 +43,7 @@ def excerpt(page: str | None, citation: Citation, *, width: int = WIDTH) -> Exce
         before = before[before.index(" ") + 1 :]
     if last < len(page) and " " in after[-30:]:
         after = after[: after.rindex(" ")]
-    return Excerpt(
-        before=before, quote=citation.quote, after=after, cut_before=first > 0, cut_after=last < len(page), verified=True
-    )
+    return Excerpt(before=before, quote=citation.quote, after=after, cut_before=first > 0, cut_after=last < len(page), verified=True)
 
 
 def find(library: Library, citation: Citation) -> Excerpt:
@@ -53,7 +52,7 @@ def find(library: Library, citation: Citation) -> Excerpt:
         page = library.page_text(citation.document_id, citation.page) if library.exists() and library.has(citation.document_id) else None
     except UsageError:
         page = None
-    return excerpt(page, citation)
+    return excerpt(page, citation, width=WIDTH[detect_language(citation.quote)])
 
 
 def body(found: Excerpt) -> html.Safe:
@@ -84,9 +83,7 @@ def show_source(citation: Citation, *, number: int, library: Library, url: str, 
                     cls="dk-source-head",
                 )
             )
-            closed = st.button(
-                text("source.close", lang), icon=":material/close:", type="tertiary", key=f"{key}.close", help=text("source.close", lang)
-            )
+            closed = st.button(text("source.close", lang), icon=":material/close:", type="tertiary", key=f"{key}.close", help=text("source.close", lang))
         html.show(body(found))
         link = html.tag("a", text("source.original", lang), html.icon("open_in_new"), href=url) if html.safe_url(url) else ""
         state = html.tag(

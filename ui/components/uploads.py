@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tempfile
 from collections.abc import Sequence
@@ -58,6 +59,13 @@ def safe_name(name: str) -> str:
     return f"{short}.{suffix[:16]}" if dot else short
 
 
+def _free(folder: Path, name: str) -> Path:
+    """Return a path that is not taken: of two files of one name the second is another document, not a new version of the first."""
+    stem, dot, suffix = name.rpartition(".")
+    candidates = (f"{stem} ({n}).{suffix}" if dot else f"{name} ({n})" for n in itertools.count(2))
+    return next(folder / tried for tried in itertools.chain((name,), candidates) if not (folder / tried).exists())
+
+
 def add_uploads(files: Sequence[Upload], *, domain: Domain, settings: Settings, lang: Language, progress: Progress) -> UploadReport:
     """Ingest uploaded files into the collection ``added``.
 
@@ -67,14 +75,11 @@ def add_uploads(files: Sequence[Upload], *, domain: Domain, settings: Settings, 
     failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="domainkit-upload-") as folder:
         paths: list[Path] = []
-        for number, file in enumerate(files):
+        for file in files:
             if file.size > settings.upload_mb * _MB:
                 failed.append(text("library.too_large", lang, name=safe_name(file.name), size=round(file.size / _MB, 1), mb=settings.upload_mb))
                 continue
-            # A folder each: two files of one name do not overwrite each other.
-            place = Path(folder) / str(number)
-            place.mkdir()
-            path = place / safe_name(file.name)
+            path = _free(Path(folder), safe_name(file.name))
             path.write_bytes(file.getvalue())
             paths.append(path)
         if not paths:

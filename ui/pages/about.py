@@ -14,7 +14,11 @@ def render() -> None:
     html.heading(text("about.title", lang), domain.manifest.title.get(lang) if domain else text("app.name", lang))
     promises = (
         html.tag(
-            "article", html.icon(symbol), html.tag("h3", text(f"about.promise_{n}", lang)), html.tag("p", text(f"about.promise_{n}_text", lang)), cls="dk-promise"
+            "article",
+            html.icon(symbol),
+            html.tag("h3", text(f"about.promise_{n}", lang)),
+            html.tag("p", text(f"about.promise_{n}_text", lang)),
+            cls="dk-promise",
         )
         for n, symbol in enumerate(("lock", "folder_managed", "monitoring"), start=1)
     )

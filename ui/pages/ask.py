@@ -8,7 +8,7 @@ from core.errors import DomainkitError
 from core.registry import Domain
 from core.types import Language
 from ui import state
-from ui.components import build, chrome, conversation, history, html
+from ui.components import answer, build, chrome, conversation, history, html
 from ui.i18n import text
 
 
@@ -52,8 +52,7 @@ def render() -> None:
     answers = history.load(memory, domain.name)
     with view.side:
         history.show_history(memory, domain=domain.name, lang=lang)
-    ready = build.encoder_ready(view.settings) and state.library(domain).exists()
-    if not ready:
+    if not build.ready(domain, view.settings):
         welcome(domain, lang, starters=False)
         build.missing_library(domain, view.settings, lang)
         return
@@ -67,12 +66,13 @@ def render() -> None:
         key=f"ask.{domain.name}",
         max_chars=view.settings.max_question_chars,
     )
+    answer.focus_question(f"{domain.name}:{history.open_id(domain.name) or ''}:{lang}")
     question = asked or conversation.take_question()
     if not answers and not question:
         welcome(domain, lang, starters=True)
-    for number, answer in enumerate(answers, start=1):
+    for number, given in enumerate(answers, start=1):
         last = number == len(answers) and not question
-        conversation.show_exchange(answer, domain=domain, memory=memory, lang=lang, last=last, answers=answers)
+        conversation.show_exchange(given, domain=domain, memory=memory, lang=lang, last=last, answers=answers)
     if question:
         conversation.respond(question, assistant=assistant, memory=memory, answers=answers, lang=lang)
 

@@ -92,7 +92,7 @@ def render() -> None:
     if importlib.util.find_spec("evals.runner") is None:
         html.show(html.card("calm", symbol="extension_off", title=text("evaluate.missing", lang)))
         return
-    if not build.encoder_ready(view.settings) or not state.library(domain).exists():
+    if not build.ready(domain, view.settings):
         build.missing_library(domain, view.settings, lang)
         return
     from evals.runner import list_runs, load_run

@@ -16,7 +16,7 @@ def render() -> None:
         return
     html.heading(text("library.title", lang), domain.manifest.title.get(lang))
     library = state.library(domain)
-    if not build.encoder_ready(view.settings) or not library.exists():
+    if not build.ready(domain, view.settings):
         build.missing_library(domain, view.settings, lang)
         return
     rows = library.documents()

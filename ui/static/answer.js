@@ -12,7 +12,13 @@ export default function (component) {
     const open = Number(button.dataset.n) === data.open;
     button.setAttribute("aria-expanded", String(open));
     button.onclick = () => setTriggerValue("cite", Number(button.dataset.n));
+    if (open && button.className === "cite" && root.dataset.open !== String(data.open)) {
+      // A page that sticks to its end would scroll the sentence away when its source opens below it.
+      // It glides there, so look twice.
+      [500, 1000].forEach((wait) => window.setTimeout(() => button.scrollIntoView({ block: "nearest" }), wait));
+    }
   });
+  root.dataset.open = String(data.open);
   root.querySelectorAll("[data-claim]").forEach((span) => {
     span.classList.toggle("marked", span.dataset.claim.split(" ").includes(String(data.open)));
   });
