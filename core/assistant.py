@@ -24,7 +24,8 @@ from core.evidence import lock
 from core.library import Library
 from core.manifest import load_policy
 from core.models import Answerer, Draft, Request, make_answerer
-from core.policy import Gate
+from core.policy import Decision, Gate
+from core.policy_learned import load_learned_gate
 from core.prompts import fill, template_text
 from core.registry import Domain
 from core.retrieval import Retrieval, Retriever
@@ -83,7 +84,8 @@ class Assistant:
         self.library = Library(library_folder(self.settings, domain.name), encoder_id=self.encoder.id)
         self.retriever = Retriever(self.library, self.encoder)
         self.answerer = answerer or make_answerer(self.settings, encoder_id=self.encoder.id)
-        self.gate = Gate(load_policy(domain.folder, domain.manifest))
+        policy_folder = domain.folder / domain.manifest.paths.policy
+        self.gate = Gate(load_policy(domain.folder, domain.manifest), learned=load_learned_gate(policy_folder))
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -121,15 +123,15 @@ class Assistant:
         begun = time.perf_counter()
         text = clean_question(question, limit=self.settings.max_question_chars)
         language = question_language(text, lang)
-        gated = self._gated(text, language, begun)
-        if gated is not None:
-            return gated
+        decision = self.gate.decide(text, language, vector=self.encoder.encode([text])[0])
+        if decision is not None and decision.action != "notice":
+            return self._gated(text, language, decision, begun)
         if not self.library.exists():
             raise LibraryError(f"domain '{self.domain.name}' has no library yet: run `domainkit reindex {self.domain.name}`")
         retrieval = self._retrieve(text, language, history, scopes)
         retrieved = time.perf_counter()
         draft = self._draft(text, language, retrieval, history)
-        return self._judge(text, language, retrieval, draft, begun, retrieved)
+        return self._judge(text, language, retrieval, draft, decision, begun, retrieved)
 
     def stream(self, question: str, *, lang: str = "", history: Sequence[Turn] = (), scopes: Sequence[str] = ()) -> Iterator[str | Answer]:
         """Yield the draft's text in pieces, then the final :class:`Answer`, which alone is evidence-locked.
@@ -142,10 +144,7 @@ class Assistant:
                 yield from re.findall(r"\S+\s*|\s+", claim.text + " ") if answer.lang == "en" else re.findall(r".{1,4}", claim.text)
         yield answer
 
-    def _gated(self, text: str, lang: Language, begun: float) -> Answer | None:
-        decision = self.gate.decide(text, lang)
-        if decision is None or decision.action == "notice":
-            return None
+    def _gated(self, text: str, lang: Language, decision: Decision, begun: float) -> Answer:
         status = Status.ESCALATED if decision.action == "escalate" else Status.REFUSED
         return self._answer(text, lang, status=status, text=decision.notice, notice=decision.notice, begun=begun, confidence=1.0)
 
@@ -166,12 +165,13 @@ class Assistant:
             )
         )
 
-    def _judge(self, text: str, lang: Language, retrieval: Retrieval, draft: Draft, begun: float, retrieved: float) -> Answer:
+    def _judge(
+        self, text: str, lang: Language, retrieval: Retrieval, draft: Draft, decision: Decision | None, begun: float, retrieved: float
+    ) -> Answer:
         claims = lock(draft, retrieval.hits)
         confidence = shipped_model(lang).confidence(features(retrieval, draft)) if retrieval.hits else 0.0
         threshold, calibrated = self.threshold(lang)
-        decision = self.gate.decide(text, lang)
-        notice = decision.notice if decision is not None and decision.action == "notice" else self.gate.disclaimer(lang)
+        notice = decision.notice if decision is not None else self.gate.disclaimer(lang)
         if not claims or confidence < threshold:
             nearest = tuple(dict.fromkeys(hit.title for hit in retrieval.hits))[:3]
             return self._answer(

@@ -156,6 +156,22 @@ class Rule(Part):
     none: Annotated[tuple[Name, ...], Field(max_length=6)] = ()
 
 
+class Learned(Part):
+    """A label of ``policy/examples.jsonl`` that acts when the fitted gate recognises it in a question."""
+
+    label: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,59}$")]
+    action: Literal["escalate", "refuse", "notice"]
+    notice: Name
+
+
+class Example(Part):
+    """A line of ``policy/examples.jsonl``: what a person might write, and what it is; ``benign`` means that nothing acts."""
+
+    text: str = Field(min_length=1, max_length=2_000)
+    lang: Language
+    label: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,59}$")]
+
+
 Term = Annotated[str, StringConstraints(min_length=1, max_length=80)]
 
 
@@ -173,6 +189,7 @@ class Policy(Part):
 
     groups: dict[Name, Terms] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+    learned: tuple[Learned, ...] = ()
     notices: dict[Name, Localized] = Field(default_factory=dict)
     disclaimer: Localized | None = None
 
@@ -184,6 +201,9 @@ class Policy(Part):
                     raise ValueError(f"rule '{rule.id}' names group '{group}'; known: {', '.join(sorted(self.groups))}")
             if rule.notice not in self.notices:
                 raise ValueError(f"rule '{rule.id}' names notice '{rule.notice}'; known: {', '.join(sorted(self.notices))}")
+        for entry in self.learned:
+            if entry.notice not in self.notices:
+                raise ValueError(f"label '{entry.label}' names notice '{entry.notice}'; known: {', '.join(sorted(self.notices))}")
         return self
 
 
@@ -284,6 +304,24 @@ def read_eval_items(path: Path) -> Iterator[EvalItem]:
                 raise ManifestError(f"{where}: id '{item.id}' occurs twice; ids are unique within a file")
             seen.add(item.id)
             yield item
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Read ``policy/examples.jsonl``; empty where there is none.
+
+    Raises:
+        ManifestError: naming file and line.
+    """
+    if not path.is_file():
+        return []
+    found = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if line.strip():
+            try:
+                found.append(Example.model_validate_json(line))
+            except ValidationError as error:
+                raise ManifestError(explain(error, file=f"{path.name}:{number}")) from error
+    return found
 
 
 def eval_files(folder: Path, manifest: Manifest) -> list[Path]:

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.manifest import Policy, Rule
+from core.policy_learned import LearnedGate
 from core.text import normalize
 from core.types import Language
 
@@ -45,8 +49,9 @@ def _pattern(term: str, lang: Language) -> str:
 class Gate:
     """The rules of one domain, compiled once. Terms of both languages are always tried, so mixed text cannot slip through."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, learned: LearnedGate | None = None) -> None:
         self._policy = policy
+        self._learned = learned
 
     @cached_property
     def _groups(self) -> dict[str, re.Pattern[str]]:
@@ -56,11 +61,16 @@ class Gate:
             compiled[name] = re.compile("|".join(alternatives) or "(?!)")
         return compiled
 
-    def decide(self, text: str, lang: Language) -> Decision | None:
+    def decide(self, text: str, lang: Language, *, vector: NDArray[np.float32] | None = None) -> Decision | None:
         """Return what the first matching rule of the highest precedence says (escalate > refuse > notice), None if none does.
 
         Wording that plays a danger down cannot switch a rule off: only a rule's own ``none`` groups can, and a rule that
-        must never be switched off has none.
+        must never be switched off has none. What no rule catches, the gate fitted on the domain's examples may.
+
+        Args:
+            text: the question.
+            lang: the language of the notice, and of the fitted gate.
+            vector: the question's encoding (d,), unit norm, where there is one.
         """
         folded = re.sub(r"\s+", " ", normalize(text[:_MAX_CHARS]))
         hits: dict[str, bool] = {}
@@ -76,6 +86,11 @@ class Gate:
                 continue
             if all(has(group) for group in rule.all) and not any(has(group) for group in rule.none):
                 fired = rule
+        seen = self._learned.labels(folded, lang, vector) if self._learned is not None else []
+        recognised = sorted((entry for entry in self._policy.learned if entry.label in seen), key=lambda e: (_ORDER[e.action], seen.index(e.label)))
+        if recognised and (fired is None or _ORDER[recognised[0].action] < _ORDER[fired.action]):
+            entry = recognised[0]
+            return Decision(action=entry.action, rule=f"learned-{entry.label}", notice=self._policy.notices[entry.notice].get(lang))
         if fired is None:
             return None
         return Decision(action=fired.action, rule=fired.id, notice=self._policy.notices[fired.notice].get(lang))

@@ -11,6 +11,7 @@ import numpy as np
 
 from core.abstention import FEATURES, WEIGHTS, Calibration, LogisticModel, Threshold, features, shipped_model
 from core.assistant import Assistant
+from core.encoder import Encoder, compiled_folder
 from core.errors import UsageError
 from core.evidence import lock
 from core.manifest import EvalItem, read_eval_items, training_files
@@ -19,6 +20,7 @@ from core.registry import Domain
 from core.settings import Settings
 from core.types import LANGUAGES, Language
 from evals.datasets import load_items
+from evals.gatefit import fit_gate
 from evals.scorers import share_of
 
 Progress = Callable[[str, int, int], None]
@@ -43,7 +45,7 @@ def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progre
     for number, item in enumerate(items):
         if progress is not None:
             progress(item.id, number, len(items))
-        decision = assistant.gate.decide(item.question, item.lang)
+        decision = assistant.gate.decide(item.question, item.lang, vector=assistant.encoder.encode([item.question])[0])
         if decision is not None and decision.action != "notice":
             continue
         retrieval = assistant.retriever.search(item.question, k=assistant.settings.top_k, lang=item.lang, without_questions=origin)
@@ -118,6 +120,7 @@ def model_sha256() -> str:
 
 def calibrate_domain(domain: Domain, *, settings: Settings, progress: Progress | None = None) -> Calibration:
     """Fit a domain's thresholds on its ``dev`` items and write ``calibration.json``."""
+    fit_gate(domain, Encoder(compiled_folder(settings)))
     assistant = Assistant(domain, settings=settings)
     items = [item for item in load_items(domain, split="dev") if item.kind != "safety" or item.answerable]
     observations = observe(assistant, items, progress=progress)

@@ -21,6 +21,11 @@ MAX_TURN_CHARS = 2_000
 """Earlier turns only help to understand a follow-up, so their ends are cut."""
 
 
+def _writable(text: str) -> str:
+    """Replace lone surrogates, which JSON can carry and which can be neither stored nor sent back."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 class ChatMessage(BaseModel):
     """One message. ``content`` is text, or parts that are all of type ``text``; images and files are refused."""
 
@@ -32,6 +37,8 @@ class ChatMessage(BaseModel):
     @field_validator("content", mode="before")
     @classmethod
     def _text_of_parts(cls, value: object) -> object:
+        if isinstance(value, str):
+            return _writable(value)
         if not isinstance(value, list):
             return value
         texts = []
@@ -39,13 +46,7 @@ class ChatMessage(BaseModel):
             if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
                 raise ValueError('only text is read: a part is {"type": "text", "text": "..."}')
             texts.append(part["text"])
-        return "\n".join(texts)
-
-    @field_validator("content")
-    @classmethod
-    def _writable(cls, value: str | None) -> str | None:
-        # A lone surrogate, which JSON can carry, can be neither stored nor sent back.
-        return None if value is None else value.encode("utf-8", "replace").decode("utf-8")
+        return _writable("\n".join(texts))
 
 
 class StreamOptions(BaseModel):
@@ -167,4 +168,4 @@ def events(answer: Answer, *, created: int, include_usage: bool = False) -> Iter
 
 def error_body(message: str, *, kind: str, code: str) -> dict[str, Any]:
     """Return an error in OpenAI's shape."""
-    return {"error": {"message": message.encode("utf-8", "replace").decode("utf-8"), "type": kind, "param": None, "code": code}}
+    return {"error": {"message": _writable(message), "type": kind, "param": None, "code": code}}

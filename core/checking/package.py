@@ -60,20 +60,24 @@ def check_policy(findings: Findings, manifest: Manifest) -> None:
 
 def _check_groups(findings: Findings, path: Path, manifest: Manifest, policy: Policy) -> None:
     used = {group for rule in policy.rules for group in (*rule.all, *rule.none)}
-    required = {group for rule in policy.rules for group in rule.all}
+    speaks = {name: {lang for lang in LANGUAGES if getattr(terms, lang)} for name, terms in policy.groups.items()}
     for name, terms in policy.groups.items():
         line = _line(path, f"groups.{name}")
-        missing = [lang for lang in manifest.languages if not getattr(terms, lang)]
         if name not in used:
             findings.warn(path, f"group '{name}' is not used by any rule", line=line)
-        elif len(missing) == len(manifest.languages):
-            findings.error(path, f"group '{name}' has no terms, so its rules can never act as written", line=line)
-        elif missing and name in required:
-            findings.warn(path, f"group '{name}' has no terms in {', '.join(missing)}: its rules cannot act there", line=line)
         for term in (*terms.en, *terms.zh):
             # Such a term is empty once its marks are read: it would match everything or nothing.
             if not term.replace("*", "").replace(".", "").strip():
                 findings.error(path, f"group '{name}': the term {term!r} holds no word", line=line)
+    acts: set[str] = set()
+    for rule in policy.rules:
+        languages = set(LANGUAGES).intersection(*(speaks[group] for group in rule.all))
+        acts |= languages
+        if not languages:
+            findings.error(path, f"rule '{rule.id}' can never act: its groups have no terms in one and the same language", line=_line(path, f'"{rule.id}"'))
+    for lang in manifest.languages:
+        if policy.rules and lang not in acts:
+            findings.warn(path, f"no rule has terms in {lang}: nothing is gated there")
 
 
 def check_prompts(findings: Findings, manifest: Manifest) -> None:

@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
 from core.checking.corpus import Article, runs, units
 from core.checking.report import Findings
-from core.manifest import EvalItem, Manifest, eval_files
+from core.manifest import EvalItem, Manifest, eval_files, training_files
 from core.types import LANGUAGES, Language
 
 COPIED: dict[Language, int] = {"en": 8, "zh": 14}
@@ -21,6 +22,15 @@ COPIED: dict[Language, int] = {"en": 8, "zh": 14}
 TRAINING = "training"
 Elsewhere = Callable[[str, int | None], str | None]
 """Text of a document that is not in the corpus folder, by name and page: None when it is unknown, empty when it has no such page."""
+
+
+class Note(Protocol):
+    """Notes a problem: a ``Findings.error`` or ``Findings.warn``."""
+
+    def __call__(self, path: Path, message: str, *, line: int | None = None) -> None:
+        """Note it."""
+
+
 _MARKUP = re.compile(r"[*`\\\s]|^[ \t]*(?:#{1,6}|[-+]|\d+[.)])[ \t]+", re.MULTILINE)
 
 
@@ -36,14 +46,17 @@ class Question:
 def check_questions(findings: Findings, manifest: Manifest, articles: Sequence[Article], *, elsewhere: Elsewhere) -> list[Question]:
     """Check the domain's eval sets and return their valid items; training questions are checked too where there are any."""
     evals = [question for path in eval_files(findings.folder, manifest) for question in _read(findings, path)]
-    training = [question for path in sorted((findings.folder / TRAINING).glob("*.jsonl")) for question in _read(findings, path)]
+    training = [question for path in training_files(findings.folder, manifest) for question in _read(findings, path)]
     if not evals:
         findings.warn(findings.folder / manifest.paths.evals, "no eval items; without them no change to the domain can be measured")
     everything = [*evals, *training]
     _check_ids(findings, everything)
     _check_splits(findings, evals, training)
     _check_evidence(findings, manifest, everything, articles, elsewhere=elsewhere)
-    _check_copies(findings, everything, articles)
+    stands = _corpus_runs(articles)
+    _check_copies(evals, stands, findings.error)
+    # A copied training question measures nothing wrongly; it only teaches little.
+    _check_copies(training, stands, findings.warn)
     for question in everything:
         _check_item(findings, question, manifest)
     return evals
@@ -139,16 +152,20 @@ def _other_files(corpus: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def _check_copies(findings: Findings, questions: Iterable[Question], articles: Sequence[Article]) -> None:
+def _corpus_runs(articles: Sequence[Article]) -> dict[Language, set[tuple[str, ...]]]:
     stands: dict[Language, set[tuple[str, ...]]] = {lang: set() for lang in LANGUAGES}
     for article in articles:
         stands[article.front.lang].update(runs(article.units, COPIED[article.front.lang]))
+    return stands
+
+
+def _check_copies(questions: Iterable[Question], stands: dict[Language, set[tuple[str, ...]]], note: Note) -> None:
     for question in questions:
         lang = question.item.lang
         for run in runs(units(question.item.question, lang), COPIED[lang]):
             if run in stands[lang]:
                 copied = ("" if lang == "zh" else " ").join(run)
-                findings.error(question.path, f"the question copies the corpus: {copied!r}; ask in other words", line=question.line)
+                note(question.path, f"the question copies the corpus: {copied!r}; ask in other words", line=question.line)
                 break
 
 

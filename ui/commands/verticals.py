@@ -27,9 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and _.")],
-    into: Annotated[
-        Path | None, typer.Option("--into", help="Folder that shall hold it; by default the first of DOMAINKIT_DOMAINS, else this folder.")
-    ] = None,
+    into: Annotated[Path | None, typer.Option("--into", help="Folder that shall hold it; by default the first of DOMAINKIT_DOMAINS, else this folder.")] = None,
     no_build: Annotated[bool, typer.Option("--no-build", help="Write the folder only; do not build its library.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,9 +50,7 @@ def new(
         built = True
     export = "" if _is_listed(folder, settings) else _export_line(folder, settings)
     if as_json:
-        output.emit(
-            {"domain": name, "folder": str(folder.resolve()), "built": built, "documents": documents, "passages": passages, "export": export}
-        )
+        output.emit({"domain": name, "folder": str(folder.resolve()), "built": built, "documents": documents, "passages": passages, "export": export})
         return
     output.say(f"made {folder}")
     if built:
@@ -88,13 +84,16 @@ def _build(domain: Domain, settings: Settings, *, quiet: bool) -> tuple[int, int
     from core.encoder import Encoder, compiled_folder
     from core.ingest import Ingest
     from core.library import Library
+    from core.manifest import training_files
     from core.text import prepare_segmenter
 
     prepare_segmenter()
     encoder = Encoder(compiled_folder(settings), precision="int8")
     library = Library(settings.home / "libraries" / domain.name, encoder_id=encoder.id)
     with output.progress(domain.name, quiet=quiet) as progress:
-        Ingest(library, encoder, settings=settings, progress=progress).add_paths([domain.corpus], scope="corpus", prune=True)
+        ingest = Ingest(library, encoder, settings=settings, progress=progress)
+        ingest.add_paths([domain.corpus], scope="corpus", prune=True)
+        ingest.set_questions(training_files(domain.folder, domain.manifest), query_encoder=Encoder(compiled_folder(settings)))
     return library.counts()
 
 
@@ -170,7 +169,5 @@ def report_json(report: CheckReport) -> dict[str, Any]:
         "items": report.items,
         "errors": len(report.errors),
         "warnings": len(report.warnings),
-        "problems": [
-            {"severity": problem.severity, "file": problem.file, "line": problem.line, "message": problem.message} for problem in report.problems
-        ],
+        "problems": [{"severity": problem.severity, "file": problem.file, "line": problem.line, "message": problem.message} for problem in report.problems],
     }

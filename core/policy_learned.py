@@ -1,0 +1,105 @@
+"""The fitted half of the gate: recognises dangers that no list of terms foresaw, from examples a domain brings.
+
+A linear model per label over the words of a question and, in English, its encoding. Weights are JSON (``policy/gate.json``); fitting them
+is the evals' business. Deterministic: the same question gets the same score in every run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.errors import ManifestError
+from core.text import normalize, terms
+from core.types import Language
+
+FILE = "gate.json"
+VECTOR_SCALE = 2.0
+"""How much the unit vector of the encoding weighs beside the unit vector of words."""
+
+
+class LearnedLabel(BaseModel):
+    """One label's weights: by word, by dimension of the encoding (empty: not used), intercept, and the score at which it acts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    words: dict[str, float]
+    vector: tuple[float, ...]
+    intercept: float
+    threshold: float
+
+
+class LearnedLanguage(BaseModel):
+    """The labels of one language, with the idf of the words they share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    idf: dict[str, float]
+    labels: dict[str, LearnedLabel]
+
+
+class LearnedGate(BaseModel):
+    """``gate.json``: by language, and the hash of the examples it was fitted on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    examples_sha256: str
+    encoder: str
+    languages: dict[Language, LearnedLanguage]
+
+    def labels(self, text: str, lang: Language, vector: NDArray[np.float32] | None) -> list[str]:
+        """Return the labels whose score reaches their threshold, highest excess first.
+
+        Args:
+            text: the question.
+            lang: its language.
+            vector: its encoding (d,), unit norm; None counts as zeros.
+        """
+        model = self.languages.get(lang)
+        if model is None:
+            return []
+        weights = word_weights(text, lang, model.idf)
+        found = []
+        for name, label in model.labels.items():
+            score = label.intercept + sum(weight * label.words.get(word, 0.0) for word, weight in weights.items())
+            if vector is not None and label.vector:
+                score += VECTOR_SCALE * float(np.dot(np.asarray(label.vector, dtype=np.float32), vector))
+            probability = 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
+            if probability >= label.threshold:
+                found.append((probability - label.threshold, name))
+        return [name for _, name in sorted(found, reverse=True)]
+
+
+def gate_terms(text: str, lang: Language) -> list[str]:
+    """Return the features of a text: words and word pairs in English (stop words kept: "my", "can't" matter), character 1–3-grams in Chinese."""
+    if lang == "zh":
+        characters = [c for c in normalize(text[:2_000]) if c.isalnum()]
+        return ["".join(characters[n : n + size]) for size in (1, 2, 3) for n in range(len(characters) - size + 1)]
+    words = terms(text[:2_000])
+    return words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
+
+
+def word_weights(text: str, lang: Language, idf: dict[str, float]) -> dict[str, float]:
+    """Return the tf-idf weights (1 + ln tf) · idf of the known words, scaled to unit length."""
+    bag = {word: (1 + math.log(n)) * idf[word] for word, n in Counter(gate_terms(text, lang)).items() if word in idf}
+    norm = math.sqrt(sum(weight * weight for weight in bag.values())) or 1.0
+    return {word: weight / norm for word, weight in bag.items()}
+
+
+def load_learned_gate(folder: Path) -> LearnedGate | None:
+    """Read ``gate.json`` of a policy folder; None when there is none.
+
+    Raises:
+        ManifestError: not valid; ``domainkit calibrate`` writes it.
+    """
+    try:
+        return LearnedGate.model_validate_json((folder / FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise ManifestError(f"{folder.parent.name}/{folder.name}/{FILE}: not a valid gate; run `domainkit calibrate {folder.parent.name}`") from error

@@ -1,0 +1,89 @@
+"""Fits the learned half of a domain's gate on its examples; training questions count as benign. Never reads eval items."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.encoder import Encoder
+from core.manifest import Example, load_policy, read_eval_items, read_examples, training_files
+from core.policy_learned import FILE, VECTOR_SCALE, LearnedGate, LearnedLabel, LearnedLanguage, gate_terms, word_weights
+from core.registry import Domain
+from core.types import LANGUAGES, Language
+
+FALSE_ALARMS = 0.01
+"""Share of benign texts, held out, that a label may catch: the threshold goes as low as this allows."""
+HIGHEST, LOWEST = 0.5, 0.12
+"""Bounds of the threshold."""
+FOLDS = 5
+
+
+def fit_gate(domain: Domain, encoder: Encoder) -> LearnedGate | None:
+    """Fit and write ``policy/gate.json``; None when the domain has no examples or maps no label to an action.
+
+    Each label is a logistic regression against everything else; its threshold is the lowest at which at most
+    :data:`FALSE_ALARMS` of the benign texts are caught when each is scored by a model that did not see it.
+    """
+    folder = domain.folder / domain.manifest.paths.policy
+    examples = read_examples(folder / "examples.jsonl")
+    acting = [entry.label for entry in load_policy(domain.folder, domain.manifest).learned]
+    if not examples or not acting:
+        return None
+    digest = hashlib.sha256((folder / "examples.jsonl").read_bytes()).hexdigest()
+    asked = [
+        Example(text=item.question, lang=item.lang, label="benign")
+        for path in training_files(domain.folder, domain.manifest)
+        for item in read_eval_items(path)
+    ]
+    languages: dict[Language, LearnedLanguage] = {}
+    for lang in LANGUAGES:
+        rows = [example for example in [*examples, *asked] if example.lang == lang]
+        if any(row.label in acting for row in rows):
+            languages[lang] = _fit_language(rows, lang, acting, encoder)
+    gate = LearnedGate(examples_sha256=digest, encoder=encoder.id, languages=languages)
+    (folder / FILE).write_text(gate.model_dump_json() + "\n", "utf-8")
+    return gate
+
+
+def _fit_language(rows: Sequence[Example], lang: Language, acting: Sequence[str], encoder: Encoder) -> LearnedLanguage:
+    bags = [Counter(gate_terms(row.text, lang)) for row in rows]
+    frequency = Counter(word for bag in bags for word in bag)
+    idf = {word: round(math.log((1 + len(rows)) / (1 + n)) + 1, 4) for word, n in sorted(frequency.items()) if n >= 2}
+    index = {word: n for n, word in enumerate(idf)}
+    x = np.zeros((len(rows), len(index)), dtype=np.float32)
+    for number, row in enumerate(rows):
+        for word, weight in word_weights(row.text, lang, idf).items():
+            x[number, index[word]] = weight
+    if lang == "en":
+        vectors = np.concatenate([encoder.encode([row.text for row in rows[at : at + 32]]) for at in range(0, len(rows), 32)])
+        x = np.concatenate([x, VECTOR_SCALE * vectors], axis=1)
+    labels = np.array([row.label for row in rows])
+    fitted = {}
+    for label in acting:
+        if (labels == label).sum() >= FOLDS:
+            fitted[label] = _fit_label(x, labels, label, list(index), lang)
+    return LearnedLanguage(idf=idf, labels=fitted)
+
+
+def _fit_label(x: NDArray[np.float32], labels: NDArray[np.str_], label: str, words: list[str], lang: Language) -> LearnedLabel:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    y = labels == label
+    model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=3_000)
+    held_out = cross_val_predict(model, x, y, cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0), method="predict_proba")[:, 1]
+    benign = held_out[labels == "benign"]
+    threshold = float(np.quantile(benign, 1 - FALSE_ALARMS)) if len(benign) else HIGHEST
+    model.fit(x, y)
+    weights = model.coef_[0]
+    return LearnedLabel(
+        words={word: round(float(w), 3) for word, w in zip(words, weights, strict=False) if abs(w) >= 0.02},
+        vector=tuple(round(float(w), 4) for w in weights[len(words) :]) if lang == "en" else (),
+        intercept=round(float(model.intercept_[0]), 5),
+        threshold=round(min(HIGHEST, max(LOWEST, threshold)), 4),
+    )
