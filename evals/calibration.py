@@ -1,4 +1,4 @@
-"""Fits the abstention model and each domain's thresholds. Reads training questions and ``dev`` items, never ``test``."""
+"""Fits the abstention model and each domain's thresholds. Reads ``dev`` items, never ``test``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.assistant import Assistant
 from core.encoder import Encoder, compiled_folder
 from core.errors import UsageError
 from core.evidence import lock
-from core.manifest import EvalItem, read_eval_items, training_files
+from core.manifest import EvalItem
 from core.models import Request
 from core.registry import Domain
 from core.settings import Settings
@@ -36,11 +36,8 @@ class Observation:
     answerable: bool
 
 
-def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progress | None = None, origin: str = "") -> list[Observation]:
-    """Retrieve and draft for each item that passes the domain's gates.
-
-    ``origin`` names the file of the question bank that the items come from: it is left out, or each would meet itself.
-    """
+def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progress | None = None) -> list[Observation]:
+    """Retrieve and draft for each item that passes the domain's gates."""
     found = []
     for number, item in enumerate(items):
         if progress is not None:
@@ -48,7 +45,7 @@ def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progre
         decision = assistant.gate.decide(item.question, item.lang, vector=assistant.encoder.encode([item.question])[0])
         if decision is not None and decision.action != "notice":
             continue
-        retrieval = assistant.retriever.search(item.question, k=assistant.settings.top_k, lang=item.lang, without_questions=origin)
+        retrieval = assistant.retriever.search(item.question, k=assistant.settings.top_k, lang=item.lang)
         draft = assistant.answerer.answer(Request(question=item.question, lang=item.lang, hits=retrieval.hits, max_sentences=assistant.settings.max_sentences))
         claims = lock(draft, retrieval.hits)
         right = False
@@ -64,7 +61,7 @@ def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progre
     return found
 
 
-def fit_model(observations: Sequence[Observation], *, strength: float = 0.3) -> LogisticModel:
+def fit_model(observations: Sequence[Observation], *, strength: float = 0.03) -> LogisticModel:
     """Fit the logistic model (L2, inverse strength ``strength``) on standardised features.
 
     Raises:
@@ -138,12 +135,15 @@ def calibrate_domain(domain: Domain, *, settings: Settings, progress: Progress |
 
 
 def fit_shipped(domains: Sequence[Domain], *, settings: Settings, progress: Progress | None = None) -> dict[str, LogisticModel]:
-    """Fit the abstention model of each language on the domains' training questions and write ``core/abstention.json``."""
+    """Fit the abstention model of each language on the domains' ``dev`` items and write ``core/abstention.json``.
+
+    Not on the training questions: they are in the question bank, and leaving a batch out of it makes each of its questions
+    look less asked than a real one would be.
+    """
     observations: list[Observation] = []
     for domain in domains:
-        assistant = Assistant(domain, settings=settings)
-        for path in training_files(domain.folder, domain.manifest):
-            observations += observe(assistant, list(read_eval_items(path)), progress=progress, origin=path.name)
+        items = [item for item in load_items(domain, split="dev") if item.kind != "safety"]
+        observations += observe(Assistant(domain, settings=settings), items, progress=progress)
     models: dict[str, LogisticModel] = {lang: fit_model([o for o in observations if o.lang == lang]) for lang in LANGUAGES}
     text = json.dumps({lang: model.model_dump() for lang, model in models.items()}, indent=1) + "\n"
     WEIGHTS.write_text(text, "utf-8")
