@@ -8,7 +8,7 @@ import sys
 import typer
 
 from core.errors import DomainkitError
-from ui.commands import answering, maintenance, measuring, planned, running
+from ui.commands import answering, maintenance, measuring, planned, running, serving, verticals
 
 app = typer.Typer(
     name="domainkit",
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (answering, maintenance, measuring, running, planned):
+for group in (answering, maintenance, verticals, measuring, serving, running, planned):
     group.register(app)
 
 

@@ -91,6 +91,10 @@ def _read(findings: Findings, path: Path) -> Article | None:
     except (OSError, UnicodeDecodeError):
         findings.error(path, "cannot be read as UTF-8 text; save it as UTF-8")
         return None
+    except (ValueError, RecursionError) as error:
+        # YAML itself refuses a day such as 2026-02-30.
+        findings.error(path, f"front matter holds a value that cannot be: {' '.join(str(error).split())[:120]}")
+        return None
     return Article(path=path, front=front, body=body, units=units(body, front.lang))
 
 

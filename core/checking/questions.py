@@ -22,6 +22,7 @@ COPIED: dict[Language, int] = {"en": 8, "zh": 14}
 TRAINING = "training"
 Elsewhere = Callable[[str, int | None], str | None]
 """Text of a document that is not in the corpus folder, by name and page: None when it is unknown, empty when it has no such page."""
+_MARKUP = re.compile(r"^[ \t]*(?:#{1,6}|[-+]|\d+[.)])[ \t]+|[*`\\\s]", re.MULTILINE)
 
 
 class Note(Protocol):
@@ -29,9 +30,6 @@ class Note(Protocol):
 
     def __call__(self, path: Path, message: str, *, line: int | None = None) -> None:
         """Note it."""
-
-
-_MARKUP = re.compile(r"[*`\\\s]|^[ \t]*(?:#{1,6}|[-+]|\d+[.)])[ \t]+", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+from peft import LoraConfig, LoraModel, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load as load_safetensors
 from torch.nn.modules import module as torch_module
@@ -57,6 +57,7 @@ class CausalRuntime:
         self._markers = self._control_markers()
         self._window = self._context_window()
         self._loaded: dict[str, Adapter] = {}
+        self._tuner: Any = None
         self._known_hooks = frozenset(id(hook) for _, hook in self._hooks())
         self._tainted = ""
         self._base_sha256 = ""
@@ -67,7 +68,7 @@ class CausalRuntime:
             # Typed loosely: with loading info a pair comes back, which transformers' annotations do not say.
             load: Any = AutoModelForCausalLM.from_pretrained
             model, report = load(self._source, revision=self._revision, dtype=self.dtype, use_safetensors=True, output_loading_info=True)
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except Exception as error:  # configs, tokenizers and drivers raise classes of their own
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"cannot load DOMAINKIT_MODEL='{self._source}': name a folder or hub id of a causal LM with safetensors ({reason})") from error
         missing = sorted(report.get("missing_keys", ()))
@@ -193,20 +194,23 @@ class CausalRuntime:
         while len(self._loaded) >= MAX_LOADED:
             self._unload(next(iter(self._loaded)))
         config = adapter.config
+        alpha: Any = config.lora_alpha
+        told = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=config.r,
+            lora_alpha=alpha,
+            target_modules=list(config.target_modules),
+            use_rslora=config.use_rslora,
+            inference_mode=True,
+        )
         try:
-            alpha: Any = config.lora_alpha
-            inject_adapter_in_model(
-                LoraConfig(
-                    task_type="CAUSAL_LM",
-                    r=config.r,
-                    lora_alpha=alpha,
-                    target_modules=list(config.target_modules),
-                    use_rslora=config.use_rslora,
-                    inference_mode=True,
-                ),
-                self._model,
-                adapter_name=key,
-            )
+            if self._tuner is None:
+                self._tuner = LoraModel(self._model, told, key)
+            else:
+                self._tuner.peft_config[key] = told
+                self._tuner.inject_adapter(self._model, key)
+            # Which adapter is active is said per layer and per request; the tuner's own idea of it must not name an unloaded one.
+            self._tuner.active_adapter = []
             result: Any = set_peft_model_state_dict(self._model, weights, adapter_name=key)
         except Exception:
             self._tainted = f"adapter '{adapter.name}' was loaded in part"
@@ -220,7 +224,7 @@ class CausalRuntime:
     def _unload(self, key: str) -> None:
         for _, layer in self._layers():
             layer.delete_adapter(key)
-        self._model.peft_config.pop(key, None)
+        self._tuner.peft_config.pop(key, None)
         del self._loaded[key]
 
     def _check_weights(self, adapter: Adapter, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from core.memory import LOCAL, Memory
 from core.registry import Domain
 from tests.ui.conftest import App
 from tests.ui.helpers import labels, shown
+from ui import state
 
 QUESTION = "when should I plant tulip bulbs"
 
@@ -159,11 +160,16 @@ def test_ask_page_follow_ups_know_the_conversation(app: App, built_home: Path) -
     assert cited == ["Compost", "Compost"]
 
 
-def test_ask_page_of_another_domain_does_not_show_this_conversation(app: App, built_home: Path) -> None:
+def test_ask_page_of_another_domain_does_not_show_this_conversation(app: App, built_home: Path, garden: Domain) -> None:
+    stored = memory(built_home)
+    conversation = stored.start(LOCAL, domain="garden", title=QUESTION).id
+    stored.append(LOCAL, conversation, state.assistant(garden).ask(QUESTION))
     at = app()
-    at.chat_input[0].set_value(QUESTION).run()
-    at.segmented_control(key="domain").set_value("medical").run()
-    assert not at.exception and not answer_data(at)
+    at.button(key=f"history.open.button.{conversation}").click().run()
+    assert len(answer_data(at)) == 1
+    for other in (name for name in state.registry().domains if name != "garden"):
+        at.segmented_control(key="domain").set_value(other).run()
+        assert not at.exception and not answer_data(at)
     at.segmented_control(key="domain").set_value("garden").run()
     assert len(answer_data(at)) == 1
 

@@ -25,7 +25,12 @@ def test_i18n_both_languages_fill_the_same_placeholders(key: str) -> None:
 
 
 def test_i18n_every_key_named_in_the_source_exists() -> None:
-    sources = [ROOT / "ui" / "app.py", ROOT / "ui" / "export.py", *sorted((ROOT / "ui" / "pages").glob("*.py")), *sorted((ROOT / "ui" / "components").glob("*.py"))]
+    sources = [
+        ROOT / "ui" / "app.py",
+        ROOT / "ui" / "export.py",
+        *sorted((ROOT / "ui" / "pages").glob("*.py")),
+        *sorted((ROOT / "ui" / "components").glob("*.py")),
+    ]
     pattern = re.compile(r'"((?:app|nav|frame|build|ask|source|details|history|library|evaluate|about|error)\.[a-z_0-9]+)"')
     # Keys of widgets look alike; they are the ones with more dots or with an own prefix.
     named = {key for path in sources for key in pattern.findall(Path(path).read_text("utf-8"))}
@@ -35,9 +40,7 @@ def test_i18n_every_key_named_in_the_source_exists() -> None:
     assert named - widgets <= set(i18n.EN)
 
 
-@pytest.mark.parametrize(
-    ("locale", "lang"), [("zh-CN", "zh"), ("zh", "zh"), ("ZH-Hant", "zh"), ("en-US", "en"), ("de-DE", "en"), (None, "en"), ("", "en")]
-)
+@pytest.mark.parametrize(("locale", "lang"), [("zh-CN", "zh"), ("zh", "zh"), ("ZH-Hant", "zh"), ("en-US", "en"), ("de-DE", "en"), (None, "en"), ("", "en")])
 def test_i18n_takes_the_browsers_language(locale: str | None, lang: str) -> None:
     assert i18n.language_of(locale) == lang
 

@@ -56,7 +56,9 @@ def test_library_removed_documents_leave_every_search_at_once(built_home: Path, 
 
 def test_library_page_shows_uploads_that_failed(app: App, built_home: Path) -> None:
     at = app("library")
-    at.file_uploader[0].set_value([("note.md", b"# Dahlias\n\nDahlia tubers are lifted after the first frost.\n", "text/markdown"), ("x.pdf", b"no pdf", "application/pdf")])
+    at.file_uploader[0].set_value(
+        [("note.md", b"# Dahlias\n\nDahlia tubers are lifted after the first frost.\n", "text/markdown"), ("x.pdf", b"no pdf", "application/pdf")]
+    )
     at.run()
     at.button(key="uploads.add").click().run()
     assert not at.exception

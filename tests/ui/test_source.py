@@ -15,7 +15,7 @@ def test_source_excerpt_is_the_page_itself_around_the_quote(page: str, data: st.
     assert found.verified
     assert found.before + found.quote + found.after in page
     assert page[start:end] == found.quote
-    assert page[: start].endswith(found.before) and page[end:].startswith(found.after)
+    assert page[:start].endswith(found.before) and page[end:].startswith(found.after)
     assert len(found.before + found.quote + found.after) <= 700
 
 

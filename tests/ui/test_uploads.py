@@ -40,7 +40,8 @@ def test_uploads_names_stay_inside_their_folder(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_name", "kept"), [("../../etc/passwd", "passwd"), ("C:\\x\\a.pdf", "a.pdf"), ("年报 2024.pdf", "年报 2024.pdf"), (".hidden.md", "hidden.md"), ("", "file")]
+    ("given_name", "kept"),
+    [("../../etc/passwd", "passwd"), ("C:\\x\\a.pdf", "a.pdf"), ("年报 2024.pdf", "年报 2024.pdf"), (".hidden.md", "hidden.md"), ("", "file")],
 )
 def test_uploads_names_are_kept_where_harmless(given_name: str, kept: str) -> None:
     assert safe_name(given_name) == kept
