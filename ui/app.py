@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -17,6 +18,9 @@ from ui import theme  # noqa: E402
 from ui.components import chrome  # noqa: E402
 from ui.i18n import text  # noqa: E402
 
+_FRAMED = "app.framed"
+PAGES = Path(__file__).parent / "pages"
+
 
 def main() -> None:
     """Draw the frame and run the chosen page."""
@@ -26,12 +30,13 @@ def main() -> None:
     st.logo(str(theme.STATIC / "icon.svg"), size="large")
     page = st.navigation(
         [
-            st.Page("pages/ask.py", title=text("nav.ask", lang), icon=":material/forum:", default=True),
-            st.Page("pages/library.py", title=text("nav.library", lang), icon=":material/library_books:"),
-            st.Page("pages/evaluate.py", title=text("nav.evaluate", lang), icon=":material/monitoring:"),
-            st.Page("pages/about.py", title=text("nav.about", lang), icon=":material/info:"),
+            st.Page(PAGES / "ask.py", title=text("nav.ask", lang), icon=":material/forum:", default=True),
+            st.Page(PAGES / "library.py", title=text("nav.library", lang), icon=":material/library_books:"),
+            st.Page(PAGES / "evaluate.py", title=text("nav.evaluate", lang), icon=":material/monitoring:"),
+            st.Page(PAGES / "about.py", title=text("nav.about", lang), icon=":material/info:"),
         ]
     )
+    st.session_state[_FRAMED] = True
     try:
         view = chrome.frame()
         if view.domain is not None:
@@ -39,6 +44,21 @@ def main() -> None:
         page.run()
     except DomainkitError as error:
         chrome.problem(error, lang)
+    finally:
+        st.session_state[_FRAMED] = False
 
 
-main()
+def show(render: Callable[[], None]) -> None:
+    """Run a page in the frame.
+
+    Until this app has run once, a server asked for a page's address runs that page's file alone, because the folder is called
+    ``pages``; the frame is then drawn around it.
+    """
+    if st.session_state.get(_FRAMED):
+        render()
+    else:
+        main()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,8 +11,10 @@ from itertools import combinations
 from pathlib import Path
 
 from core.checking.report import Findings
+from core.documents import markdown
 from core.documents.files import SUPPORTED_SUFFIXES
-from core.errors import ManifestError
+from core.documents.parsed import Limits
+from core.errors import DocumentError, ManifestError
 from core.manifest import ArticleFrontMatter, Manifest, read_front_matter, split_front_matter
 from core.text import normalize
 from core.types import LANGUAGES, Language
@@ -33,11 +35,12 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 @dataclass(frozen=True, kw_only=True)
 class Article:
-    """A readable article: where it lies, its front matter, its body and the line the body starts on."""
+    """A readable article: its front matter, its Markdown, the text that ingest extracts from it, and that text's words."""
 
     path: Path
     front: ArticleFrontMatter
     body: str
+    text: str
     units: tuple[str, ...]
 
     @property
@@ -85,7 +88,8 @@ def _read(findings: Findings, path: Path) -> Article | None:
     try:
         front = read_front_matter(path)
         _, body = split_front_matter(path.read_text("utf-8"))
-    except ManifestError as error:
+        text = markdown.read(path, Limits()).pages[0].text
+    except (ManifestError, DocumentError) as error:
         findings.invalid(path, error)
         return None
     except (OSError, UnicodeDecodeError):
@@ -95,7 +99,7 @@ def _read(findings: Findings, path: Path) -> Article | None:
         # YAML itself refuses a day such as 2026-02-30.
         findings.error(path, f"front matter holds a value that cannot be: {' '.join(str(error).split())[:120]}")
         return None
-    return Article(path=path, front=front, body=body, units=units(body, front.lang))
+    return Article(path=path, front=front, body=body, text=text, units=units(text, front.lang))
 
 
 def _line(path: Path, start: str) -> int | None:

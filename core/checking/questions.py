@@ -22,7 +22,6 @@ COPIED: dict[Language, int] = {"en": 8, "zh": 14}
 TRAINING = "training"
 Elsewhere = Callable[[str, int | None], str | None]
 """Text of a document that is not in the corpus folder, by name and page: None when it is unknown, empty when it has no such page."""
-_MARKUP = re.compile(r"^[ \t]*(?:#{1,6}|[-+]|\d+[.)])[ \t]+|[*`\\\s]", re.MULTILINE)
 
 
 class Note(Protocol):
@@ -105,14 +104,15 @@ def _check_splits(findings: Findings, evals: Iterable[Question], training: Itera
 
 
 def _bare(text: str) -> str:
-    """Return text without white space and the marks that Markdown readers drop, so that quotes and articles compare."""
-    return _MARKUP.sub("", text)
+    """Return text without white space, as the question bank and the scorers compare quotes."""
+    return "".join(text.split())
 
 
 def _check_evidence(findings: Findings, manifest: Manifest, questions: Iterable[Question], articles: Sequence[Article], *, elsewhere: Elsewhere) -> None:
     bodies: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for article in articles:
-        bodies[article.topic].append((article.front.lang, _bare(article.body)))
+        bodies[article.topic].append((article.front.lang, _bare(article.text)))
+    sources = {_bare(article.body) for article in articles}
     files = _other_files(findings.folder / manifest.paths.corpus)
     for question in questions:
         for source in question.item.sources:
@@ -123,6 +123,8 @@ def _check_evidence(findings: Findings, manifest: Manifest, questions: Iterable[
                 if not languages:
                     other = next((topic for topic, found in bodies.items() if any(quote in body for _, body in found)), "")
                     hint = f"; it stands in '{other}'" if other else ""
+                    if not other and any(quote in written for written in sources):
+                        hint = "; quote what a reader sees, without Markdown marks"
                     findings.error(question.path, f"quote is not in '{shown}': {source.quote[:60]!r}{hint}", line=question.line)
                 elif quote and question.item.lang not in languages:
                     findings.warn(question.path, f"a {question.item.lang} question quotes the {languages[0]} article of '{shown}'", line=question.line)

@@ -183,13 +183,13 @@ class CausalRuntime:
             layer.enable_adapters(False)
 
     def _ensure_loaded(self, adapter: Adapter) -> str:
+        if adapter.base_sha256 and adapter.base_sha256 != self._base_hash():
+            raise ModelError(f"adapter '{adapter.name}' was trained on other base weights than '{self._source}'; train it again on this model")
         # Content-addressed, so that a name registered again can never be answered with the old weights.
         key = "a" + adapter.sha256[:24]
         if key in self._loaded:
             self._loaded[key] = self._loaded.pop(key)
             return key
-        if adapter.base_sha256 and adapter.base_sha256 != self._base_hash():
-            raise ModelError(f"adapter '{adapter.name}' was trained on other base weights than '{self._source}'; train it again on this model")
         weights = self._check_weights(adapter, load_safetensors(read_weights(adapter)))
         while len(self._loaded) >= MAX_LOADED:
             self._unload(next(iter(self._loaded)))

@@ -18,7 +18,7 @@ from typing import Protocol
 from core.errors import DomainkitError, ModelError
 from core.models.adapters import Adapter
 
-QUEUE = 32
+QUEUE = 64
 """Jobs that may wait; one more is refused at once instead of waiting longer than anybody reads."""
 _STOP = None
 

@@ -402,7 +402,9 @@ def test_article_reviewed_in_an_earlier_time_zone_is_accepted(law: Path) -> None
 
 
 def article(topic: str, body: str, lang: str = "en") -> str:
-    front = f"title: {topic}\nlang: {lang}\ntopic: {topic}\ngroup: g\nreviewed: 2026-01-01\nsources:\n  - {{title: t, publisher: p, url: 'https://example.org'}}\n"
+    front = (
+        f"title: {topic}\nlang: {lang}\ntopic: {topic}\ngroup: g\nreviewed: 2026-01-01\nsources:\n  - {{title: t, publisher: p, url: 'https://example.org'}}\n"
+    )
     return f"---\n{front}---\n{body}\n"
 
 
@@ -486,7 +488,7 @@ def test_question_asked_twice_in_a_split_is_warned_about(law: Path) -> None:
 
 
 def test_training_question_that_is_an_eval_question_is_an_error(law: Path) -> None:
-    (law / "training").mkdir()
+    (law / "training").mkdir(exist_ok=True)
     rows = (law / ITEMS).read_text("utf-8").splitlines()
     (law / "training/questions.jsonl").write_text(json.dumps({**json.loads(rows[5]), "id": "t1"}) + "\n")
     assert "training/questions.jsonl:1: the training question is also a test question" in only(check(law))
@@ -505,6 +507,12 @@ def test_quote_that_stands_in_another_document_is_told(law: Path) -> None:
 def test_quote_as_a_reader_sees_it_is_found_in_markdown(law: Path) -> None:
     replace(law, ABOUT, "Questions can be asked in English or Chinese.", "1. Questions can be asked\n   in **English** or\n   `Chinese`.")
     assert check(law).problems == ()
+
+
+def test_quote_with_markdown_marks_is_told_what_to_quote(law: Path) -> None:
+    quote = "can be brought back with `--undo` until the next reindex."
+    edit_item(law, 2, sources=[{"document": "adding-documents", "quote": quote}])
+    assert only(check(law)).endswith("without Markdown marks")
 
 
 def test_quote_of_another_language_is_warned_about(law: Path) -> None:

@@ -118,7 +118,9 @@ def test_localized_falls_back_to_english() -> None:
 
 
 def test_load_manifest_explains_an_unknown_key_in_one_line(tmp_path: Path) -> None:
-    folder = toml(tmp_path / "toy", 'name = "toy"\nversion = "1.0.0"\nlanguages = ["en"]\nlicense = "x"\nauthor = "me"\n[title]\nen = "a"\n[description]\nen = "b"\n')
+    folder = toml(
+        tmp_path / "toy", 'name = "toy"\nversion = "1.0.0"\nlanguages = ["en"]\nlicense = "x"\nauthor = "me"\n[title]\nen = "a"\n[description]\nen = "b"\n'
+    )
     with pytest.raises(ManifestError, match=r"^toy/domain\.toml: unknown key 'author'; remove it") as caught:
         load_manifest(folder)
     assert "\n" not in str(caught.value)
@@ -129,7 +131,9 @@ def test_load_manifest_explains_a_wrong_value_and_how_many_more(tmp_path: Path) 
         load_manifest(toml(tmp_path / "toy", 'name = "toy"\nversion = "one"\n'))
 
 
-@pytest.mark.parametrize(("text", "message"), [(None, "missing; `domainkit new` writes one"), ("name = ", "not valid TOML"), ("#" * 1_000_001, "larger than 1 MB")])
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "missing; `domainkit new` writes one"), ("name = ", "not valid TOML"), ("#" * 1_000_001, "larger than 1 MB")]
+)
 def test_read_toml_names_the_file_and_what_is_wrong(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "domain.toml").write_text(text)

@@ -58,7 +58,9 @@ def test_write_domain_brings_a_crisis_gate_that_acts(tmp_path: Path, text: str) 
     assert decision.action == "escalate"
 
 
-@pytest.mark.parametrize("text", ["What are the symptoms of suicidal thoughts?", "Which file formats can I add?", "想死你了，老朋友", "How is a contract ended?"])
+@pytest.mark.parametrize(
+    "text", ["What are the symptoms of suicidal thoughts?", "Which file formats can I add?", "想死你了，老朋友", "How is a contract ended?"]
+)
 def test_write_domain_brings_a_crisis_gate_that_lets_questions_pass(tmp_path: Path, text: str) -> None:
     folder = write_domain("law", into=tmp_path)
     assert Gate(load_policy(folder, load_manifest(folder))).decide(text, "en") is None
@@ -111,7 +113,7 @@ def test_write_domain_leaves_nothing_when_it_is_interrupted(tmp_path: Path, monk
 def test_template_files_name_the_manifest_last() -> None:
     names = [path.as_posix() for path in template_files()]
     assert names[-1] == "domain.toml"
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names)) == 11
 
 
 @given(st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True))

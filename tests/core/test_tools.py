@@ -134,7 +134,9 @@ def test_call_spells_numbers_as_the_evidence_lock_does(tmp_path_factory: pytest.
     assert float(spelled) == abs(value)
 
 
-@pytest.mark.parametrize("arguments", [{"area_m2": 0, "depth_mm": 1}, {"area_m2": 1}, "not json", "[]", '{"area_m2": "NaN", "depth_mm": 1}', "1" * (MAX_JSON_CHARS + 1)])
+@pytest.mark.parametrize(
+    "arguments", [{"area_m2": 0, "depth_mm": 1}, {"area_m2": 1}, "not json", "[]", '{"area_m2": "NaN", "depth_mm": 1}', "1" * (MAX_JSON_CHARS + 1)]
+)
 def test_call_refuses_arguments_that_do_not_fit(arguments: dict[str, float] | str) -> None:
     with pytest.raises(UsageError, match="tool 'watering_volume'") as caught:
         call(load_tools(stranger())["watering_volume"], arguments)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.registry import Domain
-from core.settings import get_settings
+from core.settings import ROOT, get_settings
 from tests.ui.conftest import App
 from tests.ui.helpers import shown
 from ui import state
@@ -23,7 +23,17 @@ def test_library_page_counts_and_searches(app: App, built_home: Path) -> None:
     at.button(key="documents.hit.1").click().run()
     assert "Prune roses in February" in shown(at)
     at.button(key="dk-close-reader").click().run()
-    assert "dk-text" not in shown(at)
+    assert 'class="dk-text"' not in shown(at)
+
+
+@pytest.mark.parametrize("page", ["library", "evaluate", "about"])
+def test_pages_have_the_frame_when_they_are_the_first_thing_asked_for(app_home: Path, page: str) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    at = AppTest.from_file(str(ROOT / "ui" / "app.py"), default_timeout=60)
+    at.switch_page(f"pages/{page}.py").run()
+    assert not at.exception
+    assert at.segmented_control(key="domain") and at.segmented_control(key="lang")
 
 
 def test_library_page_says_when_nothing_is_found(app: App, built_home: Path, garden: Domain) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ui import state
+from ui.app import show
 from ui.components import facts, html
 from ui.i18n import text
 
@@ -38,4 +39,4 @@ def _list(rows: list[tuple[str, str]]) -> html.Safe:
 
 
 if __name__ == "__main__":
-    render()
+    show(render)

@@ -8,6 +8,7 @@ from core.errors import DomainkitError
 from core.registry import Domain
 from core.types import Language
 from ui import state
+from ui.app import show
 from ui.components import answer, build, chrome, conversation, history, html
 from ui.i18n import text
 
@@ -78,4 +79,4 @@ def render() -> None:
 
 
 if __name__ == "__main__":
-    render()
+    show(render)

@@ -13,6 +13,7 @@ from core.manifest import eval_files
 from core.registry import Domain
 from core.types import Language
 from ui import state, theme
+from ui.app import show
 from ui.components import build, charts, chrome, html
 from ui.components.failures import show_failures
 from ui.i18n import text
@@ -111,4 +112,4 @@ def render() -> None:
 
 
 if __name__ == "__main__":
-    render()
+    show(render)

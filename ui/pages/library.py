@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ui import state
+from ui.app import show
 from ui.components import build, documents, html, uploads
 from ui.i18n import text
 
@@ -32,4 +33,4 @@ def render() -> None:
 
 
 if __name__ == "__main__":
-    render()
+    show(render)
