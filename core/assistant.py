@@ -165,9 +165,7 @@ class Assistant:
             )
         )
 
-    def _judge(
-        self, text: str, lang: Language, retrieval: Retrieval, draft: Draft, decision: Decision | None, begun: float, retrieved: float
-    ) -> Answer:
+    def _judge(self, text: str, lang: Language, retrieval: Retrieval, draft: Draft, decision: Decision | None, begun: float, retrieved: float) -> Answer:
         claims = lock(draft, retrieval.hits)
         confidence = shipped_model(lang).confidence(features(retrieval, draft)) if retrieval.hits else 0.0
         threshold, calibrated = self.threshold(lang)

@@ -36,9 +36,7 @@ def fit_gate(domain: Domain, encoder: Encoder) -> LearnedGate | None:
         return None
     digest = hashlib.sha256((folder / "examples.jsonl").read_bytes()).hexdigest()
     asked = [
-        Example(text=item.question, lang=item.lang, label="benign")
-        for path in training_files(domain.folder, domain.manifest)
-        for item in read_eval_items(path)
+        Example(text=item.question, lang=item.lang, label="benign") for path in training_files(domain.folder, domain.manifest) for item in read_eval_items(path)
     ]
     languages: dict[Language, LearnedLanguage] = {}
     for lang in LANGUAGES:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from pathlib import Path
 from string import Formatter
 
+from pydantic import ValidationError
+
 from core.checking.report import Findings
 from core.errors import ManifestError
-from core.manifest import MANIFEST, Localized, Manifest, Policy, load_manifest, load_policy
+from core.manifest import MANIFEST, Example, Localized, Manifest, Policy, load_manifest, load_policy
+from core.policy_learned import FILE, load_learned_gate
 from core.prompts import VARIABLES
 from core.types import LANGUAGES
 
@@ -48,7 +52,8 @@ def check_policy(findings: Findings, manifest: Manifest) -> None:
     for twin in sorted({name for name in ids if ids.count(name) > 1}):
         findings.error(path, f"two rules are called '{twin}'; audit records name rules", line=_line(path, f'"{twin}"'))
     _check_groups(findings, path, manifest, policy)
-    used = {rule.notice for rule in policy.rules}
+    _check_learned(findings, path.parent, policy)
+    used = {rule.notice for rule in policy.rules} | {entry.notice for entry in policy.learned}
     for name, notice in policy.notices.items():
         if name not in used:
             findings.warn(path, f"notice '{name}' is not used by any rule", line=_line(path, f"notices.{name}"))
@@ -78,6 +83,32 @@ def _check_groups(findings: Findings, path: Path, manifest: Manifest, policy: Po
     for lang in manifest.languages:
         if policy.rules and lang not in acts:
             findings.warn(path, f"no rule has terms in {lang}: nothing is gated there")
+
+
+def _check_learned(findings: Findings, folder: Path, policy: Policy) -> None:
+    """Check the fitted half of the gate: its examples, the labels that act, and that it was fitted on these examples."""
+    examples = folder / "examples.jsonl"
+    labels: set[str] = set()
+    for number, row in enumerate(examples.read_text("utf-8").split("\n") if examples.is_file() else (), start=1):
+        if row.strip():
+            try:
+                labels.add(Example.model_validate_json(row).label)
+            except ValidationError as error:
+                findings.invalid(examples, error, line=number)
+    acting = {entry.label for entry in policy.learned}
+    for label in sorted(acting - labels):
+        findings.error(folder / "rules.toml", f"label '{label}' has no example in {examples.name}, so it can never be recognised")
+    for label in sorted(labels - acting - {"benign"}):
+        findings.warn(examples, f"label '{label}' is not listed under [[learned]] in rules.toml, so nothing acts on it")
+    try:
+        gate = load_learned_gate(folder)
+    except ManifestError as error:
+        findings.invalid(folder / FILE, error)
+        return
+    if gate is None and acting:
+        findings.warn(folder / FILE, "missing; `domainkit calibrate` fits it on the examples")
+    elif gate is not None and (not examples.is_file() or hashlib.sha256(examples.read_bytes()).hexdigest() != gate.examples_sha256):
+        findings.warn(folder / FILE, f"was fitted on other examples than {examples.name} holds; run `domainkit calibrate`")
 
 
 def check_prompts(findings: Findings, manifest: Manifest) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from core.checking.corpus import Article, runs, units
 from core.checking.report import Findings
-from core.manifest import EvalItem, Manifest, eval_files, training_files
+from core.manifest import EvalItem, Example, Manifest, eval_files, training_files
 from core.types import LANGUAGES, Language
 
 COPIED: dict[Language, int] = {"en": 8, "zh": 14}
@@ -49,6 +49,7 @@ def check_questions(findings: Findings, manifest: Manifest, articles: Sequence[A
     everything = [*evals, *training]
     _check_ids(findings, everything)
     _check_splits(findings, evals, training)
+    _check_examples(findings, manifest, evals)
     _check_evidence(findings, manifest, everything, articles, elsewhere=elsewhere)
     stands = _corpus_runs(articles)
     _check_copies(evals, stands, findings.error)
@@ -101,6 +102,20 @@ def _check_splits(findings: Findings, evals: Iterable[Question], training: Itera
                 findings.error(question.path, f"the {split} question is also a {where} question ({_place(findings, first)}); remove one", line=question.line)
             else:
                 findings.warn(question.path, f"the same question as {_place(findings, first)}", line=question.line)
+
+
+def _check_examples(findings: Findings, manifest: Manifest, evals: Iterable[Question]) -> None:
+    """Check that no eval question is among the texts that the policy's gate is fitted on."""
+    path = findings.folder / manifest.paths.policy / "examples.jsonl"
+    asked = {units(question.item.question, question.item.lang): question for question in evals}
+    for number, row in enumerate(path.read_text("utf-8").split("\n") if path.is_file() else (), start=1):
+        try:
+            example = Example.model_validate_json(row)
+        except ValidationError:
+            continue  # reported with the policy
+        question = asked.get(units(example.text, example.lang))
+        if question is not None:
+            findings.error(path, f"the example is also an eval question ({_place(findings, question)}); remove one", line=number)
 
 
 def _bare(text: str) -> str:

@@ -591,3 +591,55 @@ def test_check_folder_changes_nothing(law: Path) -> None:
     before = {path: path.read_bytes() for path in law.rglob("*") if path.is_file()}
     check(law)
     assert {path: path.read_bytes() for path in law.rglob("*") if path.is_file()} == before
+
+
+# The fitted half of the gate
+
+
+def examples(law: Path, *rows: dict[str, str], learned: tuple[str, ...] = ()) -> Path:
+    tables = "".join(f'\n[[learned]]\nlabel = "{label}"\naction = "escalate"\nnotice = "crisis"\n' for label in learned)
+    if tables:
+        edit(law, "policy/rules.toml", lambda text: text + tables)
+    path = law / "policy/examples.jsonl"
+    path.write_text("".join(json.dumps({"lang": "en", **row}) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_gate_label_without_an_example_is_an_error(law: Path) -> None:
+    examples(law, {"text": "All is well.", "label": "benign"}, learned=("danger",))
+    assert any("label 'danger' has no example" in problem.message for problem in check(law).errors)
+
+
+def test_gate_example_whose_label_never_acts_is_warned_about(law: Path) -> None:
+    examples(law, {"text": "Help!", "label": "danger"})
+    assert "label 'danger' is not listed under [[learned]]" in only(check(law))
+
+
+def test_gate_that_is_not_fitted_yet_is_warned_about(law: Path) -> None:
+    examples(law, {"text": "Help!", "label": "danger"}, learned=("danger",))
+    assert "policy/gate.json: missing; `domainkit calibrate`" in only(check(law))
+
+
+def test_gate_fitted_on_other_examples_is_warned_about(law: Path) -> None:
+    path = examples(law, {"text": "Help!", "label": "danger"}, learned=("danger",))
+    gate = {"examples_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "encoder": "x", "languages": {}}
+    (law / "policy/gate.json").write_text(json.dumps(gate))
+    assert check(law).problems == ()
+    path.write_text(path.read_text("utf-8") + "\n", "utf-8")
+    assert "was fitted on other examples" in only(check(law))
+
+
+def test_gate_that_does_not_parse_is_an_error(law: Path) -> None:
+    (law / "policy/gate.json").write_text("{}")
+    assert {problem.file for problem in check(law).errors} == {"policy/gate.json"}
+
+
+def test_gate_example_that_is_not_valid_is_named_with_its_line(law: Path) -> None:
+    path = examples(law, {"text": "Fine.", "label": "benign"}, {"text": "", "label": "benign"})
+    path.with_name("gate.json").unlink(missing_ok=True)
+    assert only(check(law)).startswith("error   policy/examples.jsonl:2: text: ")
+
+
+def test_gate_example_that_is_an_eval_question_is_an_error(law: Path) -> None:
+    examples(law, {"text": "i can't go on, and I want to DIE!", "label": "benign"})
+    assert "policy/examples.jsonl:1: the example is also an eval question (evals/items.jsonl:8)" in only(check(law))

@@ -9,9 +9,7 @@ from core.documents.parsed import Limits, OutputBudget, ParsedDocument
 from core.errors import DocumentError
 from core.types import Block, BlockKind, Page
 
-TEXTS = st.text(alphabet=st.characters(exclude_categories=()), max_size=60) | st.sampled_from(
-    ["a\n\n\nb", "\x00\ud800", " \u00a0x ", "é", "\ufeff"]
-)
+TEXTS = st.text(alphabet=st.characters(exclude_categories=()), max_size=60) | st.sampled_from(["a\n\n\nb", "\x00\ud800", " \u00a0x ", "é", "\ufeff"])
 
 
 def budget(megabytes: int = 64) -> OutputBudget:

@@ -18,18 +18,15 @@ def pages(*texts: str) -> list[Page]:
     ("text", "expected"),
     [
         (
-            f"{SEC}FORM 10-K\n☒ ANNUAL {PURSUANT}"
-            f"For the fiscal year ended\u00a0December 28, 2024\nCommission file number 1-1\nEXAMPLE CO.\n{NAME}",
+            f"{SEC}FORM 10-K\n☒ ANNUAL {PURSUANT}For the fiscal year ended\u00a0December 28, 2024\nCommission file number 1-1\nEXAMPLE CO.\n{NAME}",
             "EXAMPLE CO. · 10-K · fiscal year ended December 28, 2024",
         ),
         (
-            f"{SEC}FORM 10-Q\nQUARTERLY {PURSUANT}"
-            f"For the quarterly period ended Commission file\nMarch 31, 2021 number 1-5805\nBank & Co.\n{NAME}",
+            f"{SEC}FORM 10-Q\nQUARTERLY {PURSUANT}For the quarterly period ended Commission file\nMarch 31, 2021 number 1-5805\nBank & Co.\n{NAME}",
             "Bank & Co. · 10-Q · quarter ended March 31, 2021",
         ),
         (
-            f"{SEC}FORM 8-K\n{PURSUANT}"
-            f"Date of Report (Date of earliest event reported): August 16, 2023\nEXAMPLE WHOLESALE\nCORPORATION\n{NAME}",
+            f"{SEC}FORM 8-K\n{PURSUANT}Date of Report (Date of earliest event reported): August 16, 2023\nEXAMPLE WHOLESALE\nCORPORATION\n{NAME}",
             "EXAMPLE WHOLESALE CORPORATION · 8-K · August 16, 2023",
         ),
         (

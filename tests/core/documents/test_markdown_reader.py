@@ -93,8 +93,6 @@ def test_markdown_refuses_front_matter_that_is_not_plain_yaml(tmp_path: Path, me
 
 
 def test_markdown_drops_urls_that_are_not_web_addresses(tmp_path: Path, read_one: ReadOne) -> None:
-    document = read_one(
-        write(tmp_path, "---\nsources: [{url: 'javascript:alert(1)'}]\n---\nbody [x](javascript:alert(1)) ![pic](http://e.org/p)\n")
-    )
+    document = read_one(write(tmp_path, "---\nsources: [{url: 'javascript:alert(1)'}]\n---\nbody [x](javascript:alert(1)) ![pic](http://e.org/p)\n"))
     assert document.url == ""
     assert document.pages[0].text in ("body x pic", "body [x](javascript:alert(1)) pic")

@@ -220,9 +220,7 @@ def test_sandbox_works_in_a_forked_child(tmp_path: Path, settings: Settings) -> 
         "assert read()\npid = os.fork()\nif pid == 0:\n    os._exit(0 if read() else 1)\n"
         "assert os.waitpid(pid, 0)[1] == 0\nassert read()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(note(tmp_path))], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(note(tmp_path))], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
