@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS passages(
   row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, document_id TEXT NOT NULL, page INTEGER, start INTEGER NOT NULL, end INTEGER NOT NULL,
   heading TEXT NOT NULL, lang TEXT NOT NULL, text TEXT NOT NULL, words INTEGER NOT NULL, spans BLOB NOT NULL, vector BLOB NOT NULL, sentence_vectors BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS passages_by_document ON passages(document_id);
-CREATE VIRTUAL TABLE IF NOT EXISTS keyword USING fts5(heading, body, tokenize = "unicode61 remove_diacritics 2");
+CREATE VIRTUAL TABLE IF NOT EXISTS keyword USING fts5(heading, body, tokenize = "unicode61 remove_diacritics 0 tokenchars '.'");
 CREATE VIRTUAL TABLE IF NOT EXISTS vocabulary USING fts5vocab(keyword, row);
 CREATE TABLE IF NOT EXISTS files(scope TEXT NOT NULL, source TEXT NOT NULL, sha256 TEXT NOT NULL, added_at REAL NOT NULL, PRIMARY KEY(scope, source)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS questions(number INTEGER PRIMARY KEY, origin TEXT NOT NULL, lang TEXT NOT NULL, text TEXT NOT NULL, words TEXT NOT NULL, passages TEXT NOT NULL, vector BLOB NOT NULL);

@@ -19,6 +19,7 @@ from typing import Any
 from core.settings import get_settings
 
 _TOKEN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]+|\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?", re.UNICODE)
+_ACCENT = re.compile("(?<=[a-z])[\u0300-\u036f]+")
 _HAN_START = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 
 STOP_EN = frozenset(
@@ -101,14 +102,21 @@ def normalize(text: str) -> str:
     return re.sub("[\u200b-\u200f\u2060\ufeff\u00ad]", "", folded)
 
 
+def _plain_letters(text: str) -> str:
+    """Return folded ``text`` with the accents of Latin letters taken off: people type "Meniere" for "Ménière"."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _ACCENT.sub("", unicodedata.normalize("NFD", text)))
+
+
 def terms(text: str, *, keep_stopwords: bool = True) -> list[str]:
     """Return the index terms of ``text`` in order, repeats included.
 
-    English words are case-folded and stemmed; Han runs are segmented by jieba in search mode (long words also yield their
+    English words are case-folded, without accents, and stemmed; Han runs are segmented by jieba in search mode (long words also yield their
     parts); numbers keep decimal points and lose thousands separators.
     """
     found: list[str] = []
-    for match in _TOKEN.finditer(normalize(text)):
+    for match in _TOKEN.finditer(_plain_letters(normalize(text))):
         token = match.group()
         if _HAN_START.match(token):
             words = [token] if len(token) == 1 else _jieba().cut_for_search(token)

@@ -22,7 +22,7 @@ def test_library_page_counts_and_searches(app: App, built_home: Path) -> None:
     assert "Black spot is a fungus" in shown(at)
     at.button(key="documents.hit.1").click().run()
     assert "Prune roses in February" in shown(at)
-    at.button(key="dk-close-reader").click().run()
+    at.run()
     assert 'class="dk-text"' not in shown(at)
 
 
@@ -109,6 +109,13 @@ def test_pages_work_in_chinese(app: App, built_home: Path) -> None:
     assert "资料库" in shown(app("library", lang="zh"))
     assert "评测" in shown(app("evaluate", lang="zh"))
     assert "三个承诺" in shown(app("about", lang="zh")) or "以证据为准" in shown(app("about", lang="zh"))
+
+
+def test_facts_card_hides_comments_and_its_own_title(garden: Domain, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    (tmp_path / "README.md").write_text("# Garden\n\nShown. <!-- not\nshown --> Also shown.\n", "utf-8")
+    assert facts.card_text(replace(garden, folder=tmp_path)) == "Shown.  Also shown."
 
 
 def test_facts_list_only_installed_packages() -> None:

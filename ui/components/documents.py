@@ -51,27 +51,28 @@ def page_numbers(library: Library, document_id: str) -> list[int | None]:
 
 
 def open_document(document_id: str) -> None:
-    """Have a document shown for reading in this run's remainder and the next ones."""
+    """Have a document shown for reading in the next run."""
     st.session_state[_READING] = document_id
 
 
 def show_reader(library: Library, rows: Sequence[DocumentRow], lang: Language) -> None:
-    """Show the text of the document that is open for reading."""
-    found = next((row for row in rows if row.id == st.session_state.get(_READING)), None)
-    if found is None:
-        return
-    with st.container(border=True, key="dk-reader"):
-        with st.container(horizontal=True, vertical_alignment="center", wrap=False):
-            html.show(html.tag("header", html.tag("span", found.title, cls="dk-source-title"), cls="dk-source-head"))
-            st.button(text("library.close", lang), icon=":material/close:", type="tertiary", key="dk-close-reader", on_click=open_document, args=("",))
-        pages = page_numbers(library, found.id)
-        page = pages[0] if pages else None
-        if len(pages) > 1:
-            page = st.select_slider(text("library.page", lang), pages, format_func=str, key=f"documents.page.{found.id}", label_visibility="collapsed")
-        with st.container(height=460, border=False, key="dk-reading"):
-            html.show(html.tag("div", library.page_text(found.id, page), cls="dk-text"))
-        if html.safe_url(found.url):
-            html.show(html.tag("p", html.tag("a", text("source.original", lang), html.icon("open_in_new"), href=found.url), cls="dk-small dk-links"))
+    """Show the text of the document that was asked for, over the page."""
+    wanted = st.session_state.pop(_READING, None)
+    found = next((row for row in rows if row.id == wanted), None)
+    if found is not None:
+        st.dialog(html.plain(found.title), width="large")(_reader)(library, found, lang)
+
+
+def _reader(library: Library, row: DocumentRow, lang: Language) -> None:
+    pages = page_numbers(library, row.id)
+    page = pages[0] if pages else None
+    if len(pages) > 1:
+        page = st.select_slider(text("library.page", lang), pages, format_func=str, key=f"documents.page.{row.id}")
+    with st.container(height=460, border=False, key="dk-reading"):
+        html.show(html.tag("div", library.page_text(row.id, page), cls="dk-text"))
+    if html.safe_url(row.url):
+        link = html.tag("a", text("source.original", lang), html.icon("open_in_new"), href=row.url)
+        html.show(html.tag("p", link, cls="dk-small dk-links"))
 
 
 def show_search(domain: Domain, rows: Sequence[DocumentRow], lang: Language) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 
 from core.abstention import DEFAULT_THRESHOLD, load_calibration
 from core.encoder import compiled_folder
@@ -14,6 +15,7 @@ from ui.i18n import text
 
 PACKAGES = ("domainkit", "streamlit", "onnxruntime", "tokenizers", "faiss-cpu", "langchain-core", "transformers", "torch", "pypdf", "pydantic")
 _CARD_LIMIT = 400_000
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
 def card_text(domain: Domain) -> str:
@@ -21,7 +23,7 @@ def card_text(domain: Domain) -> str:
     path = domain.folder / domain.manifest.paths.card
     if not path.is_file():
         return ""
-    lines = path.read_text("utf-8", errors="replace")[:_CARD_LIMIT].splitlines()
+    lines = _COMMENT.sub("", path.read_text("utf-8", errors="replace")[:_CARD_LIMIT]).splitlines()
     return "\n".join(lines[1:] if lines and lines[0].startswith("# ") else lines).strip()
 
 
