@@ -62,6 +62,14 @@ def peak_memory_mb() -> int:
         return 0
     import resource
 
+    try:
+        # Linux's ru_maxrss starts from the parent's size at the fork; VmHWM is this program's own.
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            own = next((line for line in status if line.startswith("VmHWM:")), "")
+        if own:
+            return int(own.split()[1]) // 1_024
+    except OSError:
+        pass  # no /proc: the resource module is the next best
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1_048_576 if sys.platform == "darwin" else 1_024)
 

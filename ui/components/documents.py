@@ -60,7 +60,7 @@ def show_reader(library: Library, rows: Sequence[DocumentRow], lang: Language) -
     wanted = st.session_state.pop(_READING, None)
     found = next((row for row in rows if row.id == wanted), None)
     if found is not None:
-        st.dialog(html.plain(found.title), width="large")(_reader)(library, found, lang)
+        st.dialog(html.plain(found.title), width="medium")(_reader)(library, found, lang)
 
 
 def _reader(library: Library, row: DocumentRow, lang: Language) -> None:
