@@ -27,7 +27,7 @@ from core.errors import LibraryError, UsageError
 from core.text import terms
 from core.types import Document, Language, Passage, Span
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEYWORD_WEIGHTS = (1.5, 1.0)
 """BM25 weights of heading (title, section, aliases) and body."""
 _SCHEMA = """
@@ -153,8 +153,11 @@ class Library:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.executescript(_SCHEMA)
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            elif version > SCHEMA_VERSION:
-                raise LibraryError(f"library '{self.folder.name}' was written by a newer version; update domainkit")
+            elif version != SCHEMA_VERSION:
+                raise LibraryError(
+                    f"library '{self.folder.name}' was written by {'a newer' if version > SCHEMA_VERSION else 'an older'} version of domainkit; "
+                    f"move libraries/{self.folder.name} out of DOMAINKIT_HOME and run `domainkit reindex {self.folder.name}`"
+                )
         except sqlite3.DatabaseError as error:
             raise LibraryError(f"library '{self.folder.name}' cannot be read ({error}); move its folder away and build it again") from error
         self._local.connection = connection

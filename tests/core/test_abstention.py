@@ -76,14 +76,14 @@ def test_features_of_a_retrieval_without_hits_are_zero() -> None:
 def test_features_tell_an_answer_from_a_near_miss(garden_library: Library, encoder: Encoder) -> None:
     retriever = Retriever(garden_library, encoder)
 
-    def confidence(question: str, lang: Language) -> float:
-        retrieval = retriever.search(question, k=6, lang=lang)
-        draft = QuotingAnswerer().answer(Request(question=question, lang=lang, hits=retrieval.hits))
-        return shipped_model(lang).confidence(features(retrieval, draft))
+    def confidence(question: str) -> float:
+        retrieval = retriever.search(question, k=6, lang="en")
+        draft = QuotingAnswerer().answer(Request(question=question, lang="en", hits=retrieval.hits))
+        return shipped_model("en").confidence(features(retrieval, draft))
 
-    right = min(confidence("When should tulip bulbs be planted?", "en"), confidence("玫瑰应在几月修剪？", "zh"))
-    wrong = max(confidence("Who won the football world cup in 1998?", "en"), confidence("怎样申请护照？", "zh"))
-    assert right > wrong + 0.2
+    right = [confidence(question) for question in ("When should tulip bulbs be planted?", "How long does compost take to be ready?")]
+    wrong = [confidence(question) for question in ("Who won the football world cup in 1998?", "How do I apply for a passport?")]
+    assert min(right) > max(wrong) + 0.2
 
 
 def test_features_notice_a_number_asked_for_and_not_given() -> None:

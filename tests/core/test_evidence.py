@@ -77,7 +77,6 @@ def test_lock_keeps_a_supported_sentence_with_its_place() -> None:
         "郁金香的球茎应在十月种下，深度约25厘米。",
         "",
         "[1]",
-        "15",
         "?!",
         "the of and",
     ],
