@@ -130,9 +130,15 @@ class Ingest:
         skipped: list[tuple[str, str]] = []
         with self._library.writing():
             files: list[tuple[Path, Path, str]] = []
+            named: dict[str, Path] = {}
             for root in paths:
-                found = iter_files([root], on_skip=lambda path, why: skipped.append((path.name, why)))
-                files.extend((path, root, source_name(path, root=root)) for path in found)
+                for path in iter_files([root], on_skip=lambda path, why: skipped.append((path.name, why))):
+                    source, place = source_name(path, root=root), path.resolve()
+                    if named.setdefault(source, place) == place:
+                        files.append((path, root, source))
+                    else:
+                        # Stored under one name, the second would silently replace the first.
+                        failed.append((source, f"{source}: another file of this name is added in the same run; add the folder above both, or rename one"))
             for number, (path, root, source) in enumerate(files):
                 self._progress(source, number, len(files))
                 try:
@@ -162,7 +168,7 @@ class Ingest:
             ManifestError: a line is not a valid item.
         """
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
-        digest.update(f"{self._library.corpus_sha256()}\0{query_encoder.id}".encode())
+        digest.update(f"{self._library.passages_sha256()}\0{query_encoder.id}".encode())
         if self._library.questions_sha256() == digest.hexdigest():
             return sum(len(self._library.questions(lang)) for lang in LANGUAGES)
         found: list[tuple[str, EvalItem, tuple[tuple[int, int, int], ...]]] = []
@@ -190,7 +196,10 @@ class Ingest:
         return len(stored)
 
     def _add_file(self, path: Path, *, root: Path, source: str, scope: str) -> None:
-        digest = sha256_file(path)
+        try:
+            digest = sha256_file(path)
+        except OSError as error:
+            raise DocumentError(f"{source}: cannot be opened ({error.strerror}); check the path and its permissions") from error
         if self._library.file_sha256(scope=scope, source=source) == digest:
             self._unchanged += 1
             return

@@ -482,9 +482,14 @@ class Library:
         return [DocumentRow(**dict(row)) for row in rows]
 
     def corpus_sha256(self) -> str:
-        """Return a hash over the ids of all live documents: what a calibration, a question bank or an eval run is valid for."""
+        """Return a hash over the ids of all live documents: what a calibration or an eval run is valid for."""
         rows = self._connect().execute("SELECT id FROM documents WHERE removed_at IS NULL ORDER BY id")
         return hashlib.sha256("\0".join(row["id"] for row in rows).encode()).hexdigest()
+
+    def passages_sha256(self) -> str:
+        """Return a hash over the rows and ids of all live passages: what a question bank, which points at rows, is valid for."""
+        rows = self._connect().execute("SELECT row, p.id FROM passages p JOIN documents d ON d.id=p.document_id WHERE removed_at IS NULL ORDER BY row")
+        return hashlib.sha256("\0".join(f"{row['row']} {row['id']}" for row in rows).encode()).hexdigest()
 
     def find(self, reference: str) -> list[str]:
         """Return ids of documents (live or removed) called ``reference``: an id, a unique prefix of one (8+), an external id, or a source.

@@ -40,8 +40,17 @@ def read(path: Path, limits: Limits) -> Iterator[ParsedDocument]:
     """
     group: list[Record] = []
     numbers: set[int] = set()
-    size = 0
-    for line, record in _records(path):
+    size = line = 0
+    records = _records(path)
+    while True:
+        try:
+            line, record = next(records)
+        except StopIteration:
+            break
+        except DocumentError:
+            if group and not numbers:
+                yield _document(group, limits, line)
+            raise
         if group and not (record.id == group[0].id and record.page is not None and numbers and record.page not in numbers):
             yield _document(group, limits, line - 1)
             group, numbers, size = [], set(), 0

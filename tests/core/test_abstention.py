@@ -87,7 +87,9 @@ def test_features_tell_an_answer_from_a_near_miss(garden_library: Library, encod
 
 
 def test_features_notice_a_number_asked_for_and_not_given() -> None:
-    asked = Retrieval(query="how many tulips are there", lang="en", hits=(hit("Tulips are flowers."), hit("Tulips: 15.")), words=("tulip",), idf={"tulip": 1.0}, generation=1)
+    asked = Retrieval(
+        query="how many tulips are there", lang="en", hits=(hit("Tulips are flowers."), hit("Tulips: 15.")), words=("tulip",), idf={"tulip": 1.0}, generation=1
+    )
     assert features(asked, Draft(quotes=(Quote(hit=0, sentence=0),)))["lone_number"] == 1.0
     assert features(asked, Draft(quotes=(Quote(hit=1, sentence=0),)))["lone_number"] == 0.0
 
@@ -111,6 +113,8 @@ def test_load_calibration_refuses_what_is_not_one(tmp_path: Path, text: str) -> 
         load_calibration(path)
 
 
-@pytest.mark.parametrize(("text", "wanted", "lang"), [("tulips", "", "en"), ("郁金香", "", "zh"), ("tulips", "zh", "zh"), ("郁金香", "en", "en"), ("郁金香", "fr", "zh")])
+@pytest.mark.parametrize(
+    ("text", "wanted", "lang"), [("tulips", "", "en"), ("郁金香", "", "zh"), ("tulips", "zh", "zh"), ("郁金香", "en", "en"), ("郁金香", "fr", "zh")]
+)
 def test_question_language_prefers_the_wanted_one(text: str, wanted: str, lang: str) -> None:
     assert question_language(text, wanted) == lang

@@ -80,7 +80,11 @@ def test_encoder_knows_what_is_alike(encoder: Encoder) -> None:
 
 
 def test_encode_passages_gives_a_vector_per_sentence(encoder: Encoder) -> None:
-    texts = [passage("Tulips grow from bulbs. Plant them in October. Water them."), passage("One sentence only."), passage("水太多会使球茎腐烂。天气干燥时浇水。")]
+    texts = [
+        passage("Tulips grow from bulbs. Plant them in October. Water them."),
+        passage("One sentence only."),
+        passage("水太多会使球茎腐烂。天气干燥时浇水。"),
+    ]
     found = encoder.encode_passages(texts)
     assert [vectors.sentences.shape for vectors in found] == [(3, 384), (1, 384), (2, 384)]
     for vectors in found:

@@ -29,7 +29,9 @@ def library(tmp_path: Path) -> Library:
 
 @pytest.fixture
 def filled(library: Library) -> Library:
-    library.add([entry("tulips", TULIPS, aliases=("tulip bulbs",)), entry("roses", ROSES), entry("zh-tulips", ["郁金香应在十月种下。"], lang="zh", scope="notes")])
+    library.add(
+        [entry("tulips", TULIPS, aliases=("tulip bulbs",)), entry("roses", ROSES), entry("zh-tulips", ["郁金香应在十月种下。"], lang="zh", scope="notes")]
+    )
     return library
 
 
@@ -252,7 +254,7 @@ def test_library_of_a_newer_version_is_refused(filled: Library) -> None:
     connection = sqlite3.connect(filled.path)
     connection.execute("PRAGMA user_version=99")
     connection.close()
-    with pytest.raises(LibraryError, match="newer version; update domainkit"):
+    with pytest.raises(LibraryError, match="written by a newer version of domainkit"):
         Library(filled.folder).counts()
 
 

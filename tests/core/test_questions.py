@@ -29,8 +29,6 @@ BANK = QuestionBank(
 )
 
 
-
-
 def test_compare_with_itself_is_alike() -> None:
     found = BANK.compare("How deep do tulips go?", unit_vectors("How deep do tulips go?", 1)[0])
     assert found.passages[1] == pytest.approx(1.0, abs=1e-5) == found.passages[2]

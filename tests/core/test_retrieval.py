@@ -168,7 +168,9 @@ def test_search_of_a_library_without_generation_finds_nothing(tmp_path: Path, en
     assert Retriever(library, encoder).search("tulips", k=3, lang="en").hits == ()
 
 
-@pytest.mark.parametrize("query", ["", " ", "?!", "\x00", "\ud800".encode("utf-8", "replace").decode(), '" OR *', "NEAR(a b)", "body:x -y", "word " * 2_000, "1,234.5", "the of and"])
+@pytest.mark.parametrize(
+    "query", ["", " ", "?!", "\x00", "\ud800".encode("utf-8", "replace").decode(), '" OR *', "NEAR(a b)", "body:x -y", "word " * 2_000, "1,234.5", "the of and"]
+)
 def test_search_survives_any_query(retriever: Retriever, query: str) -> None:
     for lang in ("en", "zh"):
         for hit in retriever.search(query, k=5, lang=lang).hits:
@@ -203,7 +205,14 @@ def test_keyword_share_is_fts5s_own_bm25_over_its_bound(garden_library: Library,
         assert keyword_share(candidate, idf, garden_library.average_words()) == pytest.approx(expected[candidate.row] / bound, abs=1e-6)
 
 
-@given(st.lists(st.sampled_from(["tulip", "Ménière", "3.5", "1,200.75", "it's", "café", "Straße", "naïve", "ﬁne", "郁金香", "x2", "HbA1c", "COVID-19", "ё", "12.", "µg"]), max_size=12))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["tulip", "Ménière", "3.5", "1,200.75", "it's", "café", "Straße", "naïve", "ﬁne", "郁金香", "x2", "HbA1c", "COVID-19", "ё", "12.", "µg"]
+        ),
+        max_size=12,
+    )
+)
 @examples(max_examples=60, deadline=None)
 def test_keyword_index_holds_exactly_the_terms(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
     library = sample_library(tmp_path_factory.mktemp("terms"))

@@ -13,7 +13,10 @@ import core.text
 from core.text import STOP_EN, content_terms, match_query, normalize, prepare_segmenter, stem, term_set, terms
 
 pytestmark = pytest.mark.usefixtures("home")
-MIXED = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(["tulip", "Bulbs", "it's", "1,234.5", "郁金香", "种植", "HbA1c", "’s", '"', "*", "-", " "]), max_size=12).map(" ".join))
+MIXED = st.one_of(
+    st.text(max_size=60),
+    st.lists(st.sampled_from(["tulip", "Bulbs", "it's", "1,234.5", "郁金香", "种植", "HbA1c", "’s", '"', "*", "-", " "]), max_size=12).map(" ".join),
+)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.encoder import Encoder
+from core.errors import LibraryError, UsageError
+from core.ingest import Ingest, IngestReport, encode_passages
+from core.library import Library
+from core.manifest import training_files
+from core.registry import Domain
+from core.retrieval import Retriever
+from core.settings import Settings
+
+MINT = "# Mint\n\nMint spreads by runners. Plant it in a pot.\n"
+SAGE = "# Sage\n\nSage likes dry soil.\n"
+
+
+class Workshop:
+    """A library of its own and a folder of files to bring into it."""
+
+    def __init__(self, folder: Path, encoder: Encoder, settings: Settings) -> None:
+        self.files = folder / "files"
+        self.files.mkdir()
+        self.library = Library(folder / "library", encoder_id=encoder.id)
+        self.encoder = encoder
+        self.settings = settings
+        self.progress: list[tuple[str, int, int]] = []
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.files / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        return path
+
+    def add(self, *paths: Path, scope: str = "added", prune: bool = False) -> IngestReport:
+        ingest = Ingest(self.library, self.encoder, settings=self.settings, progress=lambda *step: self.progress.append(step))
+        return ingest.add_paths(paths or [self.files], scope=scope, prune=prune)
+
+    def sources(self) -> list[str]:
+        return sorted(row.source for row in self.library.documents())
+
+    def ids(self) -> list[str]:
+        return sorted(row.external_id for row in self.library.documents())
+
+    def titles(self, question: str) -> list[str]:
+        return [hit.title for hit in Retriever(self.library, self.encoder).search(question, k=3, lang="en").hits]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, encoder: Encoder, settings: Settings) -> Workshop:
+    return Workshop(tmp_path, encoder, settings)
+
+
+def lines(*records: dict[str, object]) -> str:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def test_add_paths_stores_and_publishes(shop: Workshop) -> None:
+    shop.write("mint.md", MINT)
+    shop.write("deep/er/sage.md", SAGE)
+    report = shop.add()
+    assert (report.added, report.unchanged, report.passages, report.failed) == (2, 0, 2, ())
+    assert shop.sources() == ["deep/er/sage.md", "mint.md"]
+    assert shop.titles("does mint spread?")[0] == "Mint"
+    generation = shop.library.generation()
+    assert generation is not None and generation.revision == shop.library.revision()
+    assert shop.progress[0][1:] == (0, 2) and shop.progress[-1] == ("index", 2, 2)
+
+
+def test_unchanged_files_are_neither_parsed_nor_encoded_again(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.write("mint.md", MINT)
+    shop.write("notes.jsonl", lines({"id": "a", "text": "Basil likes sun."}))
+    shop.add()
+    before = (shop.library.revision(), shop.library.generation())
+    monkeypatch.setattr("core.ingest.read_documents", lambda *a, **k: pytest.fail("an unchanged file was parsed"))
+    report = shop.add()
+    assert (report.added, report.unchanged, report.erased) == (0, 2, 0)
+    assert (shop.library.revision(), shop.library.generation()) == before
+
+
+def test_touched_file_with_equal_text_is_unchanged(shop: Workshop) -> None:
+    path = shop.write("mint.md", MINT)
+    shop.add()
+    os.utime(path, (1, 1))
+    assert shop.add().unchanged == 1
+    path.write_text(MINT.replace("\n", "\r\n"))
+    report = shop.add()
+    assert (report.added, report.unchanged) == (0, 1)
+    assert shop.sources() == ["mint.md"]
+
+
+def test_changed_file_replaces_its_document(shop: Workshop) -> None:
+    shop.write("mint.md", MINT)
+    shop.write("sage.md", SAGE)
+    shop.add()
+    shop.write("mint.md", "# Mint\n\nMint has a strong smell of menthol.\n")
+    report = shop.add()
+    assert (report.added, report.unchanged) == (1, 1)
+    assert shop.library.counts() == (2, 2)
+    assert shop.library.keyword('"runner"', limit=5) == []
+
+
+def test_changed_jsonl_keeps_equal_records_and_drops_vanished_ones(shop: Workshop) -> None:
+    shop.write("notes.jsonl", lines({"id": "a", "text": "Basil likes sun."}, {"id": "b", "text": "Dill grows tall."}, {"id": "c", "text": "Chives are hardy."}))
+    shop.add()
+    shop.write(
+        "notes.jsonl", lines({"id": "a", "text": "Basil likes sun."}, {"id": "b", "text": "Dill grows very tall."}, {"id": "d", "text": "Thyme creeps."})
+    )
+    report = shop.add()
+    assert (report.added, report.unchanged, report.erased) == (2, 1, 1)
+    assert shop.ids() == ["a", "b", "d"]
+
+
+def test_broken_file_does_not_stop_the_folder(shop: Workshop) -> None:
+    shop.write("a.md", MINT)
+    (shop.files / "b.pdf").write_bytes(b"%PDF-1.7 this is no pdf")
+    (shop.files / "c.docx").write_bytes(b"PK\x03\x04 broken")
+    shop.write("d.jsonl", lines({"id": "x", "text": "Good record."}) + "{broken\n")
+    shop.write("e.md", "")
+    shop.write("f.exe", "x")
+    shop.write("z.md", SAGE)
+    report = shop.add()
+    assert {name for name, _ in report.failed} == {"b.pdf", "c.docx", "d.jsonl", "e.md"}
+    assert all(reason.startswith(name) and "\n" not in reason for name, reason in report.failed)
+    assert [name for name, _ in report.skipped] == ["f.exe"]
+    assert set(shop.sources()) >= {"a.md", "z.md"}
+
+
+def test_broken_file_is_tried_again_and_its_good_records_stay(shop: Workshop) -> None:
+    good = lines({"id": "x", "text": "Good record."})
+    shop.write("d.jsonl", good + "{broken\n")
+    assert len(shop.add().failed) == 1
+    assert shop.ids() == ["x"]
+    shop.write("d.jsonl", good + lines({"id": "y", "text": "Mended record."}))
+    report = shop.add()
+    assert (report.added, report.unchanged, report.failed) == (1, 1, ())
+    assert shop.ids() == ["x", "y"]
+
+
+def test_file_that_vanishes_during_the_run_does_not_stop_it(shop: Workshop) -> None:
+    shop.write("a.md", MINT)
+    doomed = shop.write("b.md", SAGE)
+    shop.write("c.md", "# Dill\n\nDill grows tall.\n")
+    ingest = Ingest(shop.library, shop.encoder, settings=shop.settings, progress=lambda name, done, total: doomed.unlink(missing_ok=True))
+    report = ingest.add_paths([shop.files], scope="added")
+    assert [name for name, _ in report.failed] == ["b.md"]
+    assert shop.sources() == ["a.md", "c.md"]
+
+
+def test_two_files_of_one_name_in_one_run_do_not_overwrite_each_other_silently(shop: Workshop) -> None:
+    first, second = shop.write("one/notes.md", MINT), shop.write("two/notes.md", SAGE)
+    report = shop.add(first, second)
+    assert shop.titles("mint")[0] == "Mint"
+    assert [name for name, _ in report.failed] == ["notes.md"]
+    assert "add the folder above both" in report.failed[0][1]
+    assert shop.add(first, first).failed == ()
+    assert shop.add(shop.files).failed == ()
+    assert {"one/notes.md", "two/notes.md"} <= set(shop.sources())
+
+
+def test_path_that_does_not_exist_is_refused(shop: Workshop) -> None:
+    with pytest.raises(UsageError, match="no such file or folder: 'nowhere'"):
+        shop.add(shop.files / "nowhere")
+
+
+def test_prune_erases_documents_of_files_that_are_gone(shop: Workshop) -> None:
+    shop.write("mint.md", MINT)
+    gone = shop.write("sage.md", SAGE)
+    shop.add(scope="corpus", prune=True)
+    shop.add(gone, scope="other")
+    shop.write("kept.md", "# Kept\n\nAnother scope stays.\n")
+    shop.add(shop.files / "kept.md", scope="other")
+    (shop.files / "kept.md").unlink()
+    gone.unlink()
+    report = shop.add(scope="corpus", prune=True)
+    assert report.erased == 1
+    assert shop.sources() == ["kept.md", "mint.md"]
+
+
+def test_prune_keeps_the_old_version_of_a_file_that_broke(shop: Workshop) -> None:
+    shop.write("mint.md", MINT)
+    shop.add(scope="corpus", prune=True)
+    shop.write("mint.md", "")
+    report = shop.add(scope="corpus", prune=True)
+    assert len(report.failed) == 1
+    assert shop.sources() == ["mint.md"]
+
+
+def test_without_prune_vanished_files_stay(shop: Workshop) -> None:
+    shop.write("mint.md", MINT).touch()
+    shop.add()
+    (shop.files / "mint.md").unlink()
+    shop.write("sage.md", SAGE)
+    shop.add()
+    assert shop.sources() == ["mint.md", "sage.md"]
+
+
+def test_removed_document_comes_back_when_its_file_is_added_again(shop: Workshop) -> None:
+    shop.write("mint.md", MINT)
+    shop.add()
+    shop.library.remove([row.id for row in shop.library.documents()])
+    report = shop.add()
+    assert report.added == 1
+    assert shop.sources() == ["mint.md"]
+
+
+def test_second_writer_is_refused_before_it_reads_a_file(shop: Workshop) -> None:
+    shop.write("mint.md", MINT)
+    with shop.library.writing(), pytest.raises(LibraryError, match="being written by another process"):
+        shop.add()
+    assert shop.library.counts() == (0, 0)
+
+
+def test_interrupted_run_keeps_its_batches_and_resumes(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.ingest.BATCH_PASSAGES", 4)
+    for number in range(10):
+        shop.write(f"n{number}.md", f"# Herb {number}\n\nHerb number {number} grows here.\n")
+
+    def stop(name: str, done: int, total: int) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Ingest(shop.library, shop.encoder, settings=shop.settings, progress=stop).add_paths([shop.files], scope="added")
+    assert shop.library.counts() == (4, 4)
+    report = shop.add()
+    assert (report.added, report.unchanged) == (6, 4)
+    assert shop.library.counts() == (10, 10)
+
+
+def test_ingest_in_small_and_large_batches_gives_the_same_vectors(
+    encoder: Encoder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for name, size, tokens in (("small", 1, 256), ("large", 1_000, 65_536)):
+        monkeypatch.setattr("core.ingest.BATCH_PASSAGES", size)
+        (tmp_path / name).mkdir()
+        shop = Workshop(tmp_path / name, encoder, settings.model_copy(update={"batch_tokens": tokens}))
+        for number in range(6):
+            shop.write(f"n{number}.md", f"# Herb {number}\n\n" + f"Herb number {number} grows here. " * (1 + 9 * number))
+        shop.add()
+        found.append(shop.library.vectors()[1])
+    assert found[0].shape == found[1].shape
+    assert (found[0] * found[1]).sum(axis=1).min() > 0.999
+
+
+def test_encode_passages_keeps_the_order_given(garden_library: Library, encoder: Encoder) -> None:
+    from core.documents.blocks import verbatim_page
+    from core.documents.parsed import Limits, OutputBudget
+    from core.documents.splitting import split
+    from core.types import Document
+
+    texts = ["Long text. " * 30, "Short.", "Middle text here. " * 5, "Tiny."]
+    items = []
+    for number, text in enumerate(texts):
+        page = verbatim_page(text, OutputBudget(Limits()))
+        document = Document(id=f"{number:064}", external_id=str(number), title="T", source="s", lang="en", pages=(page,), aliases=("alias",))
+        items.append((document, next(iter(split(document)))))
+    together = encode_passages(encoder, items, batch_tokens=300)
+    alone = [encode_passages(encoder, [item], batch_tokens=300)[0] for item in items]
+    for left, right in zip(together, alone, strict=True):
+        assert np.abs(left.passage - right.passage).max() < 1e-3
+
+
+def test_set_questions_points_at_the_sentences_that_hold_the_quotes(garden_library: Library) -> None:
+    stored = {question.text: question for question in garden_library.questions("en")}
+    (place,) = stored["best time of year to put tulips in"].passages
+    row, first, last = place
+    passage = garden_library.passages([row])[row][0].passage
+    sentence = passage.text[passage.sentences[first].start - passage.start : passage.sentences[last].end - passage.start]
+    assert sentence == "Plant tulip bulbs in October, about 15 cm deep."
+    assert stored["which fertiliser do tulips like"].passages == ()
+
+
+def test_set_questions_is_free_when_nothing_changed(garden: Domain, shop: Workshop) -> None:
+    shop.add(garden.corpus, scope="corpus")
+    files = training_files(garden.folder, garden.manifest)
+    ingest = Ingest(shop.library, shop.encoder, settings=shop.settings)
+    assert ingest.set_questions(files, query_encoder=shop.encoder) == 2
+    revision = shop.library.revision()
+    assert ingest.set_questions(files, query_encoder=shop.encoder) == 2
+    assert shop.library.revision() == revision
+
+
+def test_set_questions_leaves_out_questions_whose_article_is_gone(garden: Domain, shop: Workshop) -> None:
+    shop.add(garden.corpus, scope="corpus")
+    shop.library.remove([row.id for row in shop.library.documents() if row.title == "Tulips"])
+    files = training_files(garden.folder, garden.manifest)
+    assert Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(files, query_encoder=shop.encoder) == 1
+
+
+def test_set_questions_follows_a_document_that_was_removed_and_added_again(garden: Domain, shop: Workshop) -> None:
+    files = training_files(garden.folder, garden.manifest)
+
+    def bring_up_to_date() -> None:
+        shop.add(garden.corpus, scope="corpus")
+        Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(files, query_encoder=shop.encoder)
+
+    bring_up_to_date()
+    shop.library.remove([row.id for row in shop.library.documents() if row.title == "Tulips"])
+    bring_up_to_date()
+    rows = set(shop.library.vectors()[0].tolist())
+    assert {row for question in shop.library.questions("en") for row, _, _ in question.passages} <= rows
+
+
+def test_ingest_leaves_a_sound_database(shop: Workshop) -> None:
+    shop.write("mint.md", MINT)
+    shop.add()
+    shop.write("mint.md", SAGE)
+    shop.add()
+    connection = sqlite3.connect(shop.library.path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.execute("INSERT INTO keyword(keyword) VALUES('integrity-check')")
+    connection.close()
