@@ -18,7 +18,7 @@ from core.types import LANGUAGES, Language
 
 FALSE_ALARMS = 0.01
 """Share of benign texts, held out, that a label may catch: the threshold goes as low as this allows."""
-HIGHEST, LOWEST = 0.5, 0.25
+HIGHEST, LOWEST = 0.8, 0.25
 """Bounds of the threshold."""
 FOLDS = 5
 

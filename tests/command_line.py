@@ -94,7 +94,7 @@ class CommandLine:
         """Run a command in a process of its own; its streams are decoded strictly as UTF-8."""
         command = [sys.executable, "-m", "ui.cli", *arguments]
         done = subprocess.run(command, capture_output=True, env=self.environment | variables, cwd=ROOT, timeout=120)
-        return Outcome(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+        return Outcome(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode("utf-8", "backslashreplace"))
 
 
 def command_line(place: Path, *, home: Path, garden: Domain, library: Library | None) -> CommandLine:

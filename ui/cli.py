@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
@@ -32,13 +31,10 @@ def main() -> None:
     except DomainkitError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what was finished is kept, run the same command again to go on\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader (head, less) went away; writing its farewell would only fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit as done:
+        if done.code == 130:  # what Typer makes of Ctrl+C
+            sys.stderr.write("interrupted; what was finished is kept, run the same command again to go on\n")
+        raise
     except OSError as error:
         sys.stderr.write(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}; check the disk and permissions\n")
         sys.exit(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,13 +16,23 @@ from core.types import Answer, Status
 
 def emit(value: dict[str, Any]) -> None:
     """Write one JSON object as one line to stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    # A lone surrogate has no UTF-8; what "backslashreplace" writes for it is its JSON escape.
+    _write(json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def say(text: str) -> None:
     """Write a line for people to stdout."""
-    sys.stdout.write(text + "\n")
+    _write(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _write(line: str) -> None:
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) went away: it has what it wanted. Flushing once more at exit would only fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def note(text: str) -> None:
@@ -36,14 +47,14 @@ def read_batch(path: Path, *, field: str) -> Iterator[tuple[str, dict[str, Any] 
         UsageError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
                 try:
                     data = json.loads(line)
-                except json.JSONDecodeError as error:
-                    yield str(number), None, f"line {number}: not JSON: {error.msg}"
+                except (ValueError, RecursionError) as error:
+                    yield str(number), None, f"line {number}: not JSON: {error.msg if isinstance(error, json.JSONDecodeError) else str(error)[:80]}"
                     continue
                 if not isinstance(data, dict) or not isinstance(data.get(field), str):
                     yield str(number), None, f"line {number}: needs an object with a text '{field}'"

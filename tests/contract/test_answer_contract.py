@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from command_line import CommandLine
+
+from core.settings import ROOT
 
 ANSWER_KEYS = {
     "id", "domain", "question", "lang", "status", "text", "notice", "claims", "hits", "confidence", "profile", "model", "adapter", "generation", "timings_ms",
@@ -186,11 +190,6 @@ def test_process_keeps_stdout_pure_and_exit_codes_true(cli: CommandLine, tmp_pat
 
 @pytest.mark.slow
 def test_process_whose_reader_goes_away_ends_quietly(cli: CommandLine) -> None:
-    import subprocess
-    import sys
-
-    from core.settings import ROOT
-
     with subprocess.Popen(
         [sys.executable, "-m", "ui.cli", "schema", "manifest"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=cli.environment, cwd=ROOT
     ) as process:
