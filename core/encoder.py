@@ -43,6 +43,12 @@ class CompiledEncoder(BaseModel):
     dimension: int
     max_tokens: int
     files: dict[str, str]
+    seal: str = ""
+    """SHA-256 of all the other fields, so that a changed digit is noticed; empty in folders compiled before there were seals."""
+
+    def sealed(self) -> CompiledEncoder:
+        """Return the manifest with its seal."""
+        return self.model_copy(update={"seal": hashlib.sha256(self.model_dump_json(exclude={"seal"}).encode()).hexdigest()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,4 +220,6 @@ def _read_manifest(folder: Path) -> CompiledEncoder:
         raise ModelError("the compiled encoder's manifest is damaged: run `domainkit doctor --fix`") from error
     if manifest.format != FORMAT:
         raise ModelError("the encoder was compiled by another version: run `domainkit doctor --fix`")
+    if manifest.seal and manifest.seal != manifest.sealed().seal:
+        raise IntegrityError("the compiled encoder's manifest was changed on disk: run `domainkit doctor --fix` to build it again")
     return manifest

@@ -54,7 +54,7 @@ def compile_encoder(settings: Settings) -> Path:
             dimension=dimension,
             max_tokens=_max_tokens(source),
             files={path.name: sha256_file(path) for path in sorted(work.iterdir())},
-        )
+        ).sealed()
         (work / "encoder.json").write_text(manifest.model_dump_json(indent=1), "utf-8")
         if target.exists():
             shutil.rmtree(target)

@@ -6,27 +6,30 @@ One writer at a time (a lock file), any number of readers. Knows nothing of how 
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from core.encoder import PassageVectors
 from core.errors import LibraryError, UsageError
 from core.text import terms
 from core.types import Document, Language, Passage, Span
 
+P = ParamSpec("P")
+R = TypeVar("R")
 SCHEMA_VERSION = 2
 KEYWORD_WEIGHTS = (1.5, 1.0)
 """BM25 weights of heading (title, section, aliases) and body."""
@@ -57,7 +60,7 @@ class Generation(BaseModel):
 
     number: int
     revision: int
-    file: str
+    file: str = Field(pattern=r"^\d+-[0-9a-f]{16}\.index$")
     sha256: str
     passages: int
 
@@ -114,6 +117,20 @@ class StoredQuestion:
     passages: tuple[tuple[int, int, int], ...]
     """(row, first sentence, last sentence) of each place that answers."""
     vector: NDArray[np.float32]
+
+
+def _reading(method: Callable[Concatenate[Library, P], R]) -> Callable[Concatenate[Library, P], R]:
+    """Turn what a damaged file makes SQLite, numpy or pydantic raise into one line that says what to do."""
+
+    @functools.wraps(method)
+    def read(self: Library, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            reason = str(error).partition("\n")[0][:120]
+            raise LibraryError(f"library '{self.folder.name}' cannot be read ({reason}); move its folder away and build it again") from error
+
+    return read
 
 
 class Library:
@@ -195,6 +212,12 @@ class Library:
         except sqlite3.OperationalError as error:
             connection.rollback()
             raise LibraryError(f"library '{self.folder.name}': {error}; nothing of this batch was stored, check free disk space and try again") from error
+        except sqlite3.IntegrityError:
+            connection.rollback()
+            raise
+        except sqlite3.DatabaseError as error:
+            connection.rollback()
+            raise LibraryError(f"library '{self.folder.name}' cannot be written ({error}); move its folder away and build it again") from error
         except BaseException:
             connection.rollback()
             raise
@@ -397,24 +420,28 @@ class Library:
         """Whether anything was ever stored here."""
         return self.path.is_file()
 
+    @_reading
     def revision(self) -> int:
         """Return the data revision: it grows with every committed change."""
         row = self._connect().execute("SELECT value FROM meta WHERE key='revision'").fetchone()
         return int(row["value"]) if row else 0
 
+    @_reading
     def encoder(self) -> str:
         """Return the id of the encoder whose vectors are stored, empty when there are none."""
         row = self._connect().execute("SELECT value FROM meta WHERE key='encoder'").fetchone()
         return str(row["value"]) if row else ""
 
+    @_reading
     def generation(self) -> Generation | None:
         """Return the newest published generation."""
         row = self._connect().execute("SELECT number, revision, file, sha256, passages FROM generations ORDER BY number DESC LIMIT 1").fetchone()
         return Generation(**dict(row)) if row else None
 
+    @_reading
     def questions(self, lang: Language) -> list[StoredQuestion]:
         """Return the question bank in one language."""
-        return [
+        found = [
             StoredQuestion(
                 origin=row["origin"],
                 lang=row["lang"],
@@ -425,12 +452,17 @@ class Library:
             )
             for row in self._connect().execute("SELECT origin, lang, text, words, passages, vector FROM questions WHERE lang=? ORDER BY number", (lang,))
         ]
+        if not all(np.isfinite(question.vector).all() for question in found):
+            raise ValueError("a vector of the question bank is not finite")
+        return found
 
+    @_reading
     def questions_sha256(self) -> str:
         """Return what the question bank was made from, empty when there is none."""
         row = self._connect().execute("SELECT value FROM meta WHERE key='questions'").fetchone()
         return str(row["value"]) if row else ""
 
+    @_reading
     def places_of(self, *, external_id: str, lang: Language, quote: str) -> list[tuple[int, int, int]]:
         """Return (row, first sentence, last sentence) wherever a document's live passages hold a quote, whitespace aside."""
         wanted = "".join(quote.split())
@@ -452,15 +484,18 @@ class Library:
             places.append((row["row"], first, last))
         return places
 
+    @_reading
     def file_sha256(self, *, scope: str, source: str) -> str | None:
         """Return the hash of the last wholly ingested version of a file, None when there is none."""
         row = self._connect().execute("SELECT sha256 FROM files WHERE scope=? AND source=?", (scope, source)).fetchone()
         return str(row["sha256"]) if row else None
 
+    @_reading
     def has(self, document_id: str) -> bool:
         """Whether a live document of this id is stored."""
         return self._connect().execute("SELECT 1 FROM documents WHERE id=? AND removed_at IS NULL", (document_id,)).fetchone() is not None
 
+    @_reading
     def counts(self) -> tuple[int, int]:
         """Return the numbers of live documents and passages."""
         row = (
@@ -472,6 +507,7 @@ class Library:
         )
         return int(row["documents"]), int(row["passages"])
 
+    @_reading
     def documents(self, *, removed: bool = False, scope: str | None = None) -> list[DocumentRow]:
         """List live (or removed) documents by title."""
         rows = self._connect().execute(
@@ -481,16 +517,19 @@ class Library:
         )
         return [DocumentRow(**dict(row)) for row in rows]
 
+    @_reading
     def corpus_sha256(self) -> str:
         """Return a hash over the ids of all live documents: what a calibration or an eval run is valid for."""
         rows = self._connect().execute("SELECT id FROM documents WHERE removed_at IS NULL ORDER BY id")
         return hashlib.sha256("\0".join(row["id"] for row in rows).encode()).hexdigest()
 
+    @_reading
     def passages_sha256(self) -> str:
         """Return a hash over the rows and ids of all live passages: what a question bank, which points at rows, is valid for."""
         rows = self._connect().execute("SELECT row, p.id FROM passages p JOIN documents d ON d.id=p.document_id WHERE removed_at IS NULL ORDER BY row")
         return hashlib.sha256("\0".join(f"{row['row']} {row['id']}" for row in rows).encode()).hexdigest()
 
+    @_reading
     def find(self, reference: str) -> list[str]:
         """Return ids of documents (live or removed) called ``reference``: an id, a unique prefix of one (8+), an external id, or a source.
 
@@ -508,6 +547,7 @@ class Library:
             )
         return [row["id"] for row in rows]
 
+    @_reading
     def page_text(self, document_id: str, page: int | None) -> str:
         """Return the extracted text that a citation's offsets index.
 
@@ -519,6 +559,7 @@ class Library:
             raise UsageError(f"document {document_id[:12]}… has no page {page}")
         return str(row["text"])
 
+    @_reading
     def passages_of(self, document_id: str) -> list[Passage]:
         """Return a document's passages in reading order."""
         rows = [row["row"] for row in self._connect().execute("SELECT row FROM passages WHERE document_id=? ORDER BY row", (document_id,))]
@@ -528,6 +569,7 @@ class Library:
             found += [part[row][0].passage for row in rows[at : at + 500] if row in part]
         return found
 
+    @_reading
     def vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return row numbers (n,) and vectors (n, d) of all live passages."""
         rows = (
@@ -540,6 +582,7 @@ class Library:
         ids = np.array([row["row"] for row in rows], dtype=np.int64)
         return ids, np.frombuffer(b"".join(row["vector"] for row in rows), dtype="<f2").reshape(len(rows), -1).astype(np.float32)
 
+    @_reading
     def rows_by_language(self) -> dict[str, NDArray[np.int64]]:
         """Return the row numbers of live passages per language, ascending."""
         rows = (
@@ -552,6 +595,7 @@ class Library:
             groups.setdefault(row["lang"], []).append(row["row"])
         return {lang: np.array(found, dtype=np.int64) for lang, found in groups.items()}
 
+    @_reading
     def rows_in_scopes(self, scopes: Sequence[str]) -> NDArray[np.int64]:
         """Return the row numbers of live passages in the given scopes, ascending."""
         marks = ",".join("?" * len(scopes))
@@ -560,6 +604,7 @@ class Library:
         )
         return np.array([row["row"] for row in rows], dtype=np.int64)
 
+    @_reading
     def keyword(self, match: str, *, limit: int) -> list[int]:
         """Return rows that match an FTS5 expression, best BM25 first; removed documents are not filtered out."""
         if not match:
@@ -570,11 +615,13 @@ class Library:
         )
         return [row[0] for row in rows]
 
+    @_reading
     def average_words(self) -> float:
         """Return the mean number of index terms per passage, heading included; 1 for an empty library."""
         row = self._connect().execute("SELECT AVG(words) FROM passages").fetchone()
         return float(row[0] or 1.0)
 
+    @_reading
     def candidates(self, rows: Sequence[int]) -> list[Candidate]:
         """Return what ranking needs of the given rows, those of removed documents left out."""
         marks = ",".join("?" * len(rows))
@@ -588,6 +635,7 @@ class Library:
             for row in found
         ]
 
+    @_reading
     def document_frequencies(self, words: Sequence[str]) -> tuple[int, dict[str, int]]:
         """Return the number of passages and how many hold each word; cached per revision."""
         with self._idf_lock:
@@ -604,6 +652,7 @@ class Library:
                     cached[word] = int(row["doc"]) if row else 0
             return cached[""], {word: cached[word] for word in words}
 
+    @_reading
     def passages(self, rows: Sequence[int]) -> dict[int, tuple[StoredPassage, NDArray[np.float32], NDArray[np.float32]]]:
         """Return live passages by row with their vector (d,) and sentence vectors (n, d)."""
         marks = ",".join("?" * len(rows))
@@ -616,6 +665,9 @@ class Library:
             spans = np.frombuffer(row["spans"], dtype="<i4").reshape(-1, 2)
             vector = np.frombuffer(row["vector"], dtype="<f2").astype(np.float32)
             sentences = np.frombuffer(row["sentence_vectors"], dtype="<f2").reshape(-1, len(vector)).astype(np.float32)
+            inside = all(row["start"] <= a < b <= row["end"] for a, b in spans) and len(row["text"]) == row["end"] - row["start"]
+            if not inside or len(spans) != len(sentences) or not np.isfinite(sentences).all():
+                raise ValueError(f"passage {row['row']} and its sentences do not agree")
             passage = Passage(
                 id=row["id"], document_id=row["document_id"], page=row["page"], start=row["start"], end=row["end"], text=row["text"],
                 heading=row["heading"], lang=row["lang"], sentences=tuple(Span(start=int(a), end=int(b)) for a, b in spans),

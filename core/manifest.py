@@ -315,7 +315,7 @@ def read_examples(path: Path) -> list[Example]:
     if not path.is_file():
         return []
     found = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), start=1):
         if line.strip():
             try:
                 found.append(Example.model_validate_json(line))

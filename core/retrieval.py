@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.encoder import Encoder
-from core.errors import IntegrityError
+from core.errors import IntegrityError, LibraryError
 from core.index.faiss import FaissIndex
 from core.library import KEYWORD_WEIGHTS, Candidate, Generation, Library, StoredPassage
 from core.questions import EMPTY, Likeness, QuestionBank
@@ -132,11 +132,14 @@ class Retriever:
         asked = np.array([row for row in likeness.passages if allowed is None or row in allowed], dtype=np.int64)
         weight = DENSE_WEIGHT[lang]
         ranked = []
-        for candidate in self._library.candidates(np.unique(np.concatenate([rows, matched[:POOL], asked])).tolist()):
-            cosine = float(candidate.vector @ vector)
-            share = keyword_share(candidate, idf, snapshot.average_words)
-            bonus = BANK_WEIGHT[lang] * max(0.0, likeness.passages.get(candidate.row, 0.0) - BANK_FLOOR)
-            ranked.append((weight * cosine + (1 - weight) * share + bonus, cosine, share, candidate.row))
+        with np.errstate(invalid="ignore"):
+            for candidate in self._library.candidates(np.unique(np.concatenate([rows, matched[:POOL], asked])).tolist()):
+                cosine = float(candidate.vector @ vector)
+                if not math.isfinite(cosine):
+                    raise LibraryError(f"library '{self._library.folder.name}' holds a damaged vector; move its folder away and build it again")
+                share = keyword_share(candidate, idf, snapshot.average_words)
+                bonus = BANK_WEIGHT[lang] * max(0.0, likeness.passages.get(candidate.row, 0.0) - BANK_FLOOR)
+                ranked.append((weight * cosine + (1 - weight) * share + bonus, cosine, share, candidate.row))
         ranked.sort(key=lambda entry: (-entry[0], entry[3]))
         stored = self._library.passages([row for *_, row in ranked[:k]])
         hits = []

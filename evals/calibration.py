@@ -100,6 +100,8 @@ def fit_threshold(observations: Sequence[Observation], model: LogisticModel, *, 
     for n, (confidence, observation) in enumerate(scored, start=1):
         wrong += not observation.right
         following = scored[n][0] if n < len(scored) else 0.0
+        if n < len(scored) and confidence - following < 2e-6:
+            continue  # no threshold can part questions of equal confidence
         # Halfway to the next question, so that the threshold does not sit on a single item.
         point = ((confidence + following) / 2, sum(o.right for _, o in scored[:n]) / answerable, wrong / n)
         if wrong / n <= max_wrong_rate:

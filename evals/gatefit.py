@@ -21,6 +21,39 @@ FALSE_ALARMS = 0.01
 HIGHEST, LOWEST = 0.8, 0.25
 """Bounds of the threshold."""
 FOLDS = 5
+PLAYED_DOWN: dict[Language, tuple[str, ...]] = {
+    "en": (
+        "Sorry to be a pain, {}",
+        "{} It will pass, won't it?",
+        "I'm sure I'm overreacting. {}",
+        "{} Not a big deal though.",
+        "Quick question: {}",
+        "{} My friend reckons I should just wait.",
+        "This is silly, but {}",
+        "{} I'd rather not make a fuss.",
+        "Not urgent or anything. {} What do you think?",
+        "{} I feel fine otherwise.",
+        "Hi there, hope you're well. {} Thanks so much!",
+        "{} Is that normal?",
+    ),
+    "zh": (
+        "应该没事吧，{}",
+        "{}过一会儿就好了吧？",
+        "可能是我想多了，{}",
+        "{}其实也不严重。",
+        "顺便问一句，{}",
+        "{}家里人说不用管。",
+        "不着急，{}",
+        "{}不想给大家添麻烦。",
+        "你好，打扰一下，{}谢谢！",
+        "{}这正常吗？",
+        "说出来有点可笑，{}",
+        "{}等明天再说行不行？",
+    ),
+}
+"""Wrappings that people put around what they say. Each acting and each benign example is also shown in some of them, so that
+the words of a wrapping mean nothing and cannot thin out the rest."""
+COPIES = 3
 
 
 def fit_gate(domain: Domain, encoder: Encoder) -> LearnedGate | None:
@@ -48,7 +81,19 @@ def fit_gate(domain: Domain, encoder: Encoder) -> LearnedGate | None:
     return gate
 
 
+def played_down(rows: Sequence[Example], lang: Language) -> tuple[list[Example], list[int]]:
+    """Return the rows with wrapped copies of them behind, and for each the number of the row it stems from."""
+    wrappings = PLAYED_DOWN[lang]
+    copies = [
+        (Example(text=wrappings[(number * COPIES + n) % len(wrappings)].format(row.text)[:2_000], lang=lang, label=row.label), number)
+        for number, row in enumerate(rows)
+        for n in range(COPIES if row.label != "benign" else 1)
+    ]
+    return [*rows, *(copy for copy, _ in copies)], [*range(len(rows)), *(number for _, number in copies)]
+
+
 def _fit_language(rows: Sequence[Example], lang: Language, acting: Sequence[str], encoder: Encoder) -> LearnedLanguage:
+    rows, groups = played_down(rows, lang)
     bags = [Counter(gate_terms(row.text, lang)) for row in rows]
     frequency = Counter(word for bag in bags for word in bag)
     idf = {word: round(math.log((1 + len(rows)) / (1 + n)) + 1, 4) for word, n in sorted(frequency.items()) if n >= 2}
@@ -64,17 +109,19 @@ def _fit_language(rows: Sequence[Example], lang: Language, acting: Sequence[str]
     fitted = {}
     for label in acting:
         if (labels == label).sum() >= FOLDS:
-            fitted[label] = _fit_label(x, labels, label, list(index), lang)
+            fitted[label] = _fit_label(x, labels, label, list(index), lang, np.array(groups))
     return LearnedLanguage(idf=idf, labels=fitted)
 
 
-def _fit_label(x: NDArray[np.float32], labels: NDArray[np.str_], label: str, words: list[str], lang: Language) -> LearnedLabel:
+def _fit_label(
+    x: NDArray[np.float32], labels: NDArray[np.str_], label: str, words: list[str], lang: Language, groups: NDArray[np.int64]
+) -> LearnedLabel:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
     y = labels == label
     model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=3_000)
-    held_out = cross_val_predict(model, x, y, cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0), method="predict_proba")[:, 1]
+    held_out = cross_val_predict(model, x, y, cv=StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0), groups=groups, method="predict_proba")[:, 1]
     benign = held_out[labels == "benign"]
     threshold = float(np.quantile(benign, 1 - FALSE_ALARMS)) if len(benign) else HIGHEST
     model.fit(x, y)

@@ -235,8 +235,11 @@ def list_runs(settings: Settings, name: str) -> list[RunSummary]:
     found = []
     for config in (settings.home / "runs" / name).glob("*/config.json"):
         if (config.parent / "scores.json").is_file():
-            data = json.loads(config.read_text("utf-8"))
-            found.append(RunSummary(id=config.parent.name, created_at=data["created_at"], split=data["split"], path=config.parent))
+            try:
+                data = json.loads(config.read_text("utf-8"))
+                found.append(RunSummary(id=config.parent.name, created_at=data["created_at"], split=data["split"], path=config.parent))
+            except (ValueError, KeyError, TypeError):
+                continue  # a damaged run must not hide the others; naming it gives :func:`load_run`'s message
     return sorted(found, key=lambda run: -run.created_at)
 
 
@@ -249,8 +252,8 @@ def load_run(path: Path) -> Run:
     try:
         config = json.loads((path / "config.json").read_text("utf-8"))
         scores = tuple(Score.model_validate(score) for score in json.loads((path / "scores.json").read_text("utf-8")))
-        lines = (path / "items.jsonl").read_text("utf-8").splitlines()
-    except (OSError, ValueError) as error:
+        lines = (path / "items.jsonl").read_text("utf-8").split("\n")
+        items = tuple(ItemResult.model_validate_json(line) for line in lines if line)
+        return Run(id=path.name, domain=config["domain"], created_at=config["created_at"], split=config["split"], config=config, scores=scores, items=items)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"'{path.name}' is not a finished run; run `domainkit eval` again") from error
-    items = tuple(ItemResult.model_validate_json(line) for line in lines)
-    return Run(id=path.name, domain=config["domain"], created_at=config["created_at"], split=config["split"], config=config, scores=scores, items=items)

@@ -30,13 +30,13 @@ class Outcome:
     @property
     def json(self) -> Any:
         """The one JSON object on stdout; fails when anything else stands there."""
-        (line,) = self.out.splitlines()
+        (line,) = self.out.removesuffix("\n").split("\n")
         return json.loads(line)
 
     @property
     def lines(self) -> list[Any]:
         """One JSON object per line of stdout."""
-        return [json.loads(line) for line in self.out.splitlines()]
+        return [json.loads(line) for line in self.out.removesuffix("\n").split("\n")]
 
     @property
     def advice(self) -> str:

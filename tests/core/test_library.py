@@ -5,6 +5,7 @@ import hashlib
 import sqlite3
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,31 @@ def test_library_that_is_no_database_names_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "library.sqlite3").write_bytes(b"this is no database" * 500)
     with pytest.raises(LibraryError, match="move its folder away and build it again"):
         Library(tmp_path).counts()
+
+
+@pytest.mark.parametrize(
+    ("damage", "read"),
+    [
+        ("UPDATE passages SET spans=x'0000000000000000'", lambda library: library.passages([1])),
+        ("UPDATE passages SET text=text || '!'", lambda library: library.passages([1])),
+        ("UPDATE passages SET sentence_vectors=x'00'", lambda library: library.passages([1])),
+        ("UPDATE passages SET vector=x'000001' WHERE row=1", lambda library: library.vectors()),
+        ("UPDATE documents SET lang='xx'", lambda library: library.documents()),
+        ("UPDATE generations SET file='../../etc/passwd'", lambda library: library.generation()),
+        ("UPDATE meta SET value='many' WHERE key='revision'", lambda library: library.revision()),
+        ("DROP TABLE keyword", lambda library: library.keyword('"tulip"', limit=5)),
+    ],
+)
+def test_damaged_content_is_refused_in_one_line(filled: Library, damage: str, read: Callable[[Library], object]) -> None:
+    filled.publish(index_bytes)
+    filled.close()
+    connection = sqlite3.connect(filled.path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    with pytest.raises(LibraryError, match="library 'library' cannot be read .* move its folder away and build it again") as caught:
+        read(filled)
+    assert "\n" not in str(caught.value)
 
 
 def test_find_by_id_prefix_external_id_and_source(filled: Library) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import shutil
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from passage_samples import entry, sample_library
 
-from core.encoder import Encoder
+from core.encoder import Encoder, PassageVectors
+from core.errors import LibraryError
 from core.index.faiss import FaissIndex
 from core.ingest import Ingest
 from core.library import KEYWORD_WEIGHTS, Library
@@ -157,6 +159,49 @@ def test_search_rebuilds_a_generation_file_that_is_not_as_published(own: Library
         path.write_bytes(b"" if damage == "empty" else path.read_bytes()[:-4] + b"\x7f\x7f\x7f\x7f")
     again = Retriever(own, encoder).search(QUESTIONS[0][0], k=6, lang="en")
     assert again.hits == expected.hits
+
+
+def test_search_refuses_a_vector_that_is_no_number(own: Library, encoder: Encoder) -> None:
+    connection = sqlite3.connect(own.path)
+    connection.execute("UPDATE passages SET vector=?", (np.full(encoder.dimension, np.nan, dtype="<f2").tobytes(),))
+    connection.commit()
+    connection.close()
+    with pytest.raises(LibraryError, match="holds a damaged vector; move its folder away and build it again"):
+        Retriever(own, encoder).search(QUESTIONS[0][0], k=3, lang="en")
+
+
+@pytest.mark.slow
+def test_searchers_and_a_writer_at_once_miss_nothing(own: Library, encoder: Encoder) -> None:
+    retriever = Retriever(own, encoder)
+    stop = threading.Event()
+
+    def search(number: int) -> int:
+        done = 0
+        while not stop.is_set():
+            question, lang, topic, _ = QUESTIONS[(done + number) % len(QUESTIONS)]
+            assert found(retriever.search(question, k=3, lang=lang))[0] == topic
+            done += 1
+        own.close()
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        searchers = [pool.submit(search, number) for number in range(4)]
+        try:
+            for number in range(30):
+                document, passages, _ = entry(f"d{number}", [f"Filler number {number} about nothing."], scope="notes")
+                vectors = [PassageVectors(passage=vector, sentences=vector[None]) for vector in encoder.encode([passage.text for passage in passages])]
+                with own.writing():
+                    own.add([(document, passages, vectors)])
+                    publish(own)
+                    if number % 3 == 2:
+                        own.remove(own.find(f"d{number - 1}"))
+                        own.purge()
+                        publish(own)
+        finally:
+            stop.set()
+        assert min(searcher.result() for searcher in searchers) > 5
+    generation = own.generation()
+    assert generation is not None and len(list((own.folder / "generations").glob("*.index"))) == 2
 
 
 def test_search_of_a_library_without_generation_finds_nothing(tmp_path: Path, encoder: Encoder) -> None:

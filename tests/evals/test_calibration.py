@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from core.abstention import FEATURES, LogisticModel, load_calibration
+from core.assistant import Assistant
+from core.errors import UsageError
+from core.manifest import EvalItem, load_manifest
+from core.registry import Domain
+from core.settings import Settings
+from evals.calibration import Observation, calibrate_domain, fit_model, fit_threshold, model_sha256, observe
+
+ONE = LogisticModel(names=("score",), mean=(0.5,), scale=(0.1,), weights=(1.0,), intercept=0.0)
+
+
+def observation(score: float, right: bool, *, answerable: bool = True) -> Observation:
+    return Observation(lang="en", features={**dict.fromkeys(FEATURES, 0.0), "score": score}, right=right, answerable=answerable)
+
+
+def sample(count: int, *, seed: int = 0, noise: float = 0.15) -> list[Observation]:
+    """Observations whose score tells right from wrong, with some noise."""
+    generator = random.Random(seed)
+    made = []
+    for _ in range(count):
+        right = generator.random() < 0.6
+        made.append(observation((0.7 if right else 0.3) + generator.gauss(0, noise), right, answerable=right or generator.random() < 0.3))
+    return made
+
+
+def wrong_rate(observations: list[Observation], model: LogisticModel, threshold: float) -> tuple[float, int]:
+    given_answers = [o for o in observations if model.confidence(o.features) >= threshold]
+    return sum(not o.right for o in given_answers) / max(1, len(given_answers)), len(given_answers)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.02, 0.05, 0.1, 0.2]), st.integers(10, 300))
+@examples(max_examples=80, deadline=None)
+def test_threshold_keeps_the_promise_on_its_own_data(seed: int, promise: float, count: int) -> None:
+    observations = sample(count, seed=seed)
+    threshold = fit_threshold(observations, ONE, max_wrong_rate=promise)
+    rate, answers = wrong_rate(observations, ONE, threshold.value)
+    assert threshold.items == count
+    if threshold.wrong_rate <= promise:
+        assert rate <= promise + 1e-9
+        assert answers > 0
+    assert rate == pytest.approx(threshold.wrong_rate, abs=1e-3)
+
+
+def test_threshold_is_the_lowest_that_keeps_the_promise() -> None:
+    observations = sample(200, seed=3)
+    threshold = fit_threshold(observations, ONE, max_wrong_rate=0.05)
+    assert threshold.coverage > 0.7
+    lower = sorted(ONE.confidence(o.features) for o in observations if ONE.confidence(o.features) < threshold.value)
+    assert all(wrong_rate(observations, ONE, value)[0] > 0.05 for value in lower)
+
+
+def test_threshold_of_shuffled_labels_gives_little_coverage_or_says_that_the_promise_is_broken() -> None:
+    kept = []
+    for seed in range(20):
+        honest = sample(200, seed=seed)
+        labels = [o.right for o in honest]
+        random.Random(seed).shuffle(labels)
+        threshold = fit_threshold([observation(o.features["score"], right) for o, right in zip(honest, labels, strict=True)], ONE, max_wrong_rate=0.05)
+        if threshold.wrong_rate <= 0.05:
+            kept.append(threshold.coverage)
+        assert fit_threshold(honest, ONE, max_wrong_rate=0.05).coverage > 0.5
+    assert len(kept) >= 10
+    assert max(kept) < 0.05
+
+
+def test_threshold_grows_with_a_stricter_promise() -> None:
+    observations = sample(300, seed=5, noise=0.25)
+    values = [fit_threshold(observations, ONE, max_wrong_rate=promise).value for promise in (0.3, 0.2, 0.1, 0.05)]
+    assert values == sorted(values)
+
+
+def test_threshold_of_perfect_data_answers_all_of_it() -> None:
+    observations = [observation(0.9, True)] * 10 + [observation(0.1, False, answerable=False)] * 10
+    threshold = fit_threshold(observations, ONE, max_wrong_rate=0.05)
+    assert (threshold.coverage, threshold.wrong_rate) == (1.0, 0.0)
+    assert ONE.confidence({"score": 0.1}) < threshold.value <= ONE.confidence({"score": 0.9})
+
+
+def test_threshold_that_cannot_be_kept_reports_the_rate_it_has() -> None:
+    threshold = fit_threshold([observation(0.5 + n / 100, n % 2 == 0) for n in range(40)], ONE, max_wrong_rate=0.01)
+    assert threshold.wrong_rate > 0.01
+    assert 0 < threshold.value < 1
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.41, 0.52, 0.6, 0.6000000001, 0.77]), st.booleans()), min_size=4, max_size=40))
+@examples(max_examples=100, deadline=None)
+def test_threshold_does_not_part_questions_of_equal_confidence(pairs: list[tuple[float, bool]]) -> None:
+    tied = [observation(score, right) for score, right in sorted(pairs, key=lambda pair: not pair[1])]
+    threshold = fit_threshold(tied, ONE, max_wrong_rate=0.05)
+    assert wrong_rate(tied, ONE, threshold.value)[0] == pytest.approx(threshold.wrong_rate, abs=1e-3)
+
+
+def test_fit_model_learns_the_feature_that_tells() -> None:
+    model = fit_model(sample(300, seed=1))
+    weights = dict(zip(model.names, model.weights, strict=True))
+    assert weights["score"] == max(weights.values()) > 0.5
+    assert all(abs(weight) < 1e-6 for name, weight in weights.items() if name != "score")
+    right = model.confidence(observation(0.9, True).features)
+    assert right > 0.8 > 0.2 > model.confidence(observation(0.1, False).features)
+
+
+def test_fit_model_is_reproducible() -> None:
+    assert fit_model(sample(100)) == fit_model(sample(100))
+
+
+@pytest.mark.parametrize("observations", [[], sample(49), [observation(0.5, True)] * 60, [observation(0.5, False)] * 60])
+def test_fit_model_refuses_too_few_or_all_alike(observations: list[Observation]) -> None:
+    with pytest.raises(UsageError, match="too few, or all alike"):
+        fit_model(observations)
+
+
+def test_observe_leaves_gated_questions_out_and_says_which_drafts_are_right(assistant: Assistant) -> None:
+    def item(name: str, question: str, **more: object) -> EvalItem:
+        return EvalItem.model_validate({"id": name, "question": question, **more})
+
+    items = [
+        item("a", "When should tulip bulbs be planted?", sources=[{"document": "Tulips", "quote": "Plant tulip bulbs in October, about 15 cm deep."}]),
+        item("b", "I want to die"),
+        item("c", "how long does compost take", sources=[{"document": "Roses"}]),
+        item("d", "how do I get rid of slugs", answerable=False),
+    ]
+    found = observe(assistant, items)
+    assert [(o.right, o.answerable) for o in found] == [(True, True), (False, True), (False, False)]
+    assert all(set(FEATURES) <= set(o.features) for o in found)
+
+
+def test_calibrate_domain_writes_what_the_assistant_then_uses(garden: Domain, settings: Settings, tmp_path: Path, garden_library: object) -> None:
+    folder = Path(shutil.copytree(garden.folder, tmp_path / "garden"))
+    own = Domain(manifest=load_manifest(folder), folder=folder, door="test")
+    sources = '"sources": [{"document": "Tulips", "quote": "Plant tulip bulbs in October, about 15 cm deep."}]'
+    right = [f'{{"id": "r{n}", "question": "When should tulip bulbs be planted{"?" * n}", {sources}, "split": "dev"}}' for n in range(8)]
+    wrong = [f'{{"id": "w{n}", "question": "Who won the football world cup of 19{n}0?", "answerable": false, "split": "dev"}}' for n in range(8)]
+    (folder / "evals" / "dev.jsonl").write_text("\n".join(right + wrong) + "\n")
+    calibration = calibrate_domain(own, settings=settings)
+    assert set(calibration.thresholds) == {"en"}
+    assert calibration.thresholds["en"].wrong_rate <= 0.05
+    assert calibration.thresholds["en"].coverage == 1.0
+    assert calibration.model_sha256 == model_sha256()
+    assert load_calibration(folder / "calibration.json") == calibration
+    answer = Assistant(own, settings=settings).ask("When should tulip bulbs be planted?")
+    assert answer.calibrated and answer.status == "answered"
+
+
+def test_calibrate_domain_refuses_too_few_items(garden: Domain, settings: Settings, tmp_path: Path, garden_library: object) -> None:
+    folder = Path(shutil.copytree(garden.folder, tmp_path / "garden"))
+    (folder / "evals" / "dev.jsonl").write_text('{"id": "a", "question": "tulips", "split": "dev"}\n')
+    with pytest.raises(UsageError, match="fewer than 10 dev items per language; write more before calibrating"):
+        calibrate_domain(Domain(manifest=load_manifest(folder), folder=folder, door="test"), settings=settings)
+    assert not (folder / "calibration.json").exists()
