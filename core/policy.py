@@ -1,12 +1,11 @@
 """Deterministic gates before retrieval: emergencies, refusals, notices; and disclaimers after. Safety sits outside the model.
 
-Matches the terms of a domain's ``policy/rules.toml``; knows no particular domain. Terms become bounded, linear patterns: a
-domain's files cannot bring regular expressions.
+Rules combine the term groups of a domain's ``policy/rules.toml``; what they miss, the gate fitted on its examples may catch. Knows no
+particular domain.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from core.manifest import Policy, Rule
 from core.policy_learned import LearnedGate
+from core.policy_terms import TermMatcher
 from core.text import normalize
 from core.types import Language
 
@@ -33,20 +33,6 @@ class Decision:
     notice: str
 
 
-def _pattern(term: str, lang: Language) -> str:
-    """Turn a term into a pattern: ``*`` ends a stem, ``..`` is a bounded gap; all else is literal."""
-    term = normalize(term).strip()
-    if lang == "zh":
-        return r"[^。！？!?\n]{0,8}?".join(re.escape(part.strip()) for part in term.split("..") if part.strip())
-    groups = []
-    for part in term.split(".."):
-        words = [re.escape(word[:-1]) + r"\w{0,20}" if word.endswith("*") else re.escape(word) for word in part.split()]
-        if words:
-            groups.append(r"[^\w.!?]{1,4}".join(words))
-    # A gap's words and the marks between them share no character but an apostrophe inside a word: matching stays linear.
-    return r"[^\w.!?]{1,4}(?:\w{1,30}(?:'\w{1,10})?[^\w.!?]{1,4}){0,4}?".join(groups) if groups else "(?!)"
-
-
 class Gate:
     """The rules of one domain, compiled once. Terms of both languages are always tried, so mixed text cannot slip through."""
 
@@ -55,13 +41,8 @@ class Gate:
         self._learned = learned
 
     @cached_property
-    def _groups(self) -> dict[str, re.Pattern[str]]:
-        compiled = {}
-        for name, group in self._policy.groups.items():
-            # One pair of boundaries around all English terms: the engine then rejects most terms by their first letter.
-            words = [rf"(?<!\w)(?:{'|'.join(_pattern(term, 'en') for term in group.en)})(?!\w)"] if group.en else []
-            compiled[name] = re.compile("|".join([*words, *(_pattern(term, "zh") for term in group.zh)]) or "(?!)")
-        return compiled
+    def _terms(self) -> TermMatcher:
+        return TermMatcher(self._policy.groups)
 
     def decide(self, text: str, lang: Language, *, vector: NDArray[np.float32] | None = None) -> Decision | None:
         """Return what the first matching rule of the highest precedence says (escalate > refuse > notice), None if none does.
@@ -74,19 +55,13 @@ class Gate:
             lang: the language of the notice, and of the fitted gate.
             vector: the question's encoding (d,), unit norm, where there is one.
         """
-        folded = re.sub(r"\s+", " ", normalize(text[:_MAX_CHARS]))
-        hits: dict[str, bool] = {}
-
-        def has(group: str) -> bool:
-            if group not in hits:
-                hits[group] = self._groups[group].search(folded) is not None
-            return hits[group]
-
+        folded = " ".join(normalize(text[:_MAX_CHARS]).split())
+        hits = self._terms.groups_in(folded)
         fired: Rule | None = None
         for rule in self._policy.rules:
             if fired is not None and _ORDER[rule.action] >= _ORDER[fired.action]:
                 continue
-            if all(has(group) for group in rule.all) and not any(has(group) for group in rule.none):
+            if hits.issuperset(rule.all) and hits.isdisjoint(rule.none):
                 fired = rule
         seen = self._learned.labels(folded, lang, vector) if self._learned is not None else []
         recognised = sorted((entry for entry in self._policy.learned if entry.label in seen), key=lambda e: (_ORDER[e.action], seen.index(e.label)))

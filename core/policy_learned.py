@@ -7,7 +7,6 @@ is the evals' business. Deterministic: the same question gets the same score in 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,9 @@ from core.types import Language
 
 FILE = "gate.json"
 VECTOR_SCALE = 2.0
-"""How much the unit vector of the encoding weighs beside the unit vector of words."""
+"""What the unit vector of the encoding is multiplied by."""
+WORD_SCALE = 0.06
+"""What a word's idf is multiplied by: a typical message then has words of about unit length beside the encoding."""
 
 
 class LearnedLabel(BaseModel):
@@ -85,10 +86,11 @@ def gate_terms(text: str, lang: Language) -> list[str]:
 
 
 def word_weights(text: str, lang: Language, idf: dict[str, float]) -> dict[str, float]:
-    """Return the tf-idf weights (1 + ln tf) · idf of the known words, scaled to unit length."""
-    bag = {word: (1 + math.log(n)) * idf[word] for word, n in Counter(gate_terms(text, lang)).items() if word in idf}
-    norm = math.sqrt(sum(weight * weight for weight in bag.values())) or 1.0
-    return {word: weight / norm for word, weight in bag.items()}
+    """Return the scaled idf of the known words of a text, each counted once.
+
+    Not scaled to unit length, on purpose: what is said around a danger then takes nothing from its score.
+    """
+    return {word: WORD_SCALE * idf[word] for word in set(gate_terms(text, lang)) if word in idf}
 
 
 def load_learned_gate(folder: Path) -> LearnedGate | None:

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,11 @@ from core.types import LANGUAGES, Language
 
 FALSE_ALARMS = 0.01
 """Share of benign texts, held out, that a label may catch: the threshold goes as low as this allows."""
-HIGHEST, LOWEST = 0.8, 0.25
+HIGHEST, LOWEST = 0.6, 0.25
 """Bounds of the threshold."""
 FOLDS = 5
+STRENGTH = 4.0
+"""Inverse strength of the L2 penalty."""
 PLAYED_DOWN: dict[Language, tuple[str, ...]] = {
     "en": (
         "Sorry to be a pain, {}",
@@ -93,41 +96,42 @@ def played_down(rows: Sequence[Example], lang: Language) -> tuple[list[Example],
 
 
 def _fit_language(rows: Sequence[Example], lang: Language, acting: Sequence[str], encoder: Encoder) -> LearnedLanguage:
-    rows, groups = played_down(rows, lang)
-    bags = [Counter(gate_terms(row.text, lang)) for row in rows]
-    frequency = Counter(word for bag in bags for word in bag)
-    idf = {word: round(math.log((1 + len(rows)) / (1 + n)) + 1, 4) for word, n in sorted(frequency.items()) if n >= 2}
+    from scipy.sparse import csr_matrix, hstack
+
+    frequency = Counter(word for row in rows for word in set(gate_terms(row.text, lang)))
+    idf = {word: round(math.log((1 + len(rows)) / (1 + n)) + 1, 3) for word, n in sorted(frequency.items()) if n >= 3}
     index = {word: n for n, word in enumerate(idf)}
-    x = np.zeros((len(rows), len(index)), dtype=np.float32)
-    for number, row in enumerate(rows):
-        for word, weight in word_weights(row.text, lang, idf).items():
-            x[number, index[word]] = weight
+    rows, groups = played_down(rows, lang)
+    found = [(number, index[word], weight) for number, row in enumerate(rows) for word, weight in word_weights(row.text, lang, idf).items()]
+    at, columns, values = zip(*found, strict=True)
+    x = csr_matrix((values, (at, columns)), shape=(len(rows), len(index)), dtype=np.float64)
     if lang == "en":
-        vectors = np.concatenate([encoder.encode([row.text for row in rows[at : at + 32]]) for at in range(0, len(rows), 32)])
-        x = np.concatenate([x, VECTOR_SCALE * vectors], axis=1)
+        vectors = np.concatenate([encoder.encode([row.text for row in rows[n : n + 32]]) for n in range(0, len(rows), 32)])
+        x = hstack([x, csr_matrix(VECTOR_SCALE * vectors)]).tocsr()
     labels = np.array([row.label for row in rows])
     fitted = {}
     for label in acting:
         if (labels == label).sum() >= FOLDS:
             fitted[label] = _fit_label(x, labels, label, list(index), lang, np.array(groups))
-    return LearnedLanguage(idf=idf, labels=fitted)
+    used = {word for label in fitted.values() for word in label.words}
+    return LearnedLanguage(idf={word: value for word, value in idf.items() if word in used}, labels=fitted)
 
 
 def _fit_label(
-    x: NDArray[np.float32], labels: NDArray[np.str_], label: str, words: list[str], lang: Language, groups: NDArray[np.int64]
+    x: Any, labels: NDArray[np.str_], label: str, words: list[str], lang: Language, groups: NDArray[np.int64]
 ) -> LearnedLabel:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
     y = labels == label
-    model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=3_000)
+    model = LogisticRegression(C=STRENGTH, class_weight="balanced", solver="liblinear", max_iter=300)
     held_out = cross_val_predict(model, x, y, cv=StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0), groups=groups, method="predict_proba")[:, 1]
     benign = held_out[labels == "benign"]
     threshold = float(np.quantile(benign, 1 - FALSE_ALARMS)) if len(benign) else HIGHEST
     model.fit(x, y)
     weights = model.coef_[0]
     return LearnedLabel(
-        words={word: round(float(w), 3) for word, w in zip(words, weights, strict=False) if abs(w) >= 0.02},
+        words={word: round(float(w), 3) for word, w in zip(words, weights, strict=False) if abs(w) >= 0.05},
         vector=tuple(round(float(w), 4) for w in weights[len(words) :]) if lang == "en" else (),
         intercept=round(float(model.intercept_[0]), 5),
         threshold=round(min(HIGHEST, max(LOWEST, threshold)), 4),

@@ -54,12 +54,13 @@ def test_killed_add_loses_no_acknowledged_document(cli: CommandLine, tmp_path: P
     chance = random.Random(20_261)
     acknowledged: set[str] = set()
     killed = 0
-    for _ in range(KILLS):
+    for number in range(KILLS):
+        before = library.counts()[0]
         with subprocess.Popen(command, env=cli.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            # Some kills fall into the start, most into the writing.
-            ends = time.monotonic() + chance.uniform(0.2, 3.0)
-            while process.poll() is None and time.monotonic() < ends:
-                time.sleep(0.01)
+            # Every third kill falls into the start, the others into the writing, soon after a batch was committed.
+            while number % 3 and process.poll() is None and library.counts()[0] == before:
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0.0, 0.15 if number % 3 else 1.0))
             acknowledged |= committed(library)
             process.send_signal(signal.SIGKILL)
             killed += process.wait(30) == -signal.SIGKILL
@@ -68,7 +69,8 @@ def test_killed_add_loses_no_acknowledged_document(cli: CommandLine, tmp_path: P
         assert hits[0].title == "Tulips"
         sound(library.path)
         library.close()
-    assert killed >= 5
+    assert killed >= 6
+    assert acknowledged
     outcome = cli.process("add", "garden", str(path), "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["documents"] == RECORDS + 5
