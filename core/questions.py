@@ -7,20 +7,30 @@ that they can also say "this was asked before and nothing here answers it"). A d
 
 from __future__ import annotations
 
+import json
 import math
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import LibraryError
 from core.library import StoredQuestion
+from core.question_head import QuestionHead
 from core.text import normalize, terms
 from core.types import Language
 
-DENSE_SHARE: dict[Language, float] = {"en": 0.75, "zh": 0.15}
-"""Weight of the cosine in the likeness of two questions; the rest is the tf-idf cosine of their words."""
+DENSE_SHARE: dict[Language, float] = {"en": 0.75, "zh": 0.0}
+"""Weight of the cosine in the likeness of two questions; the rest is the tf-idf cosine of their words. MiniLM's vocabulary lacks most
+Chinese characters: measured, it adds nothing there, and half of the bank need not be encoded."""
+NEAREST = 48
+"""Questions of the bank that count in a comparison."""
+VOTERS = 8
+"""The nearest of them, whose votes say which passage people who ask so want."""
+VOTE_POWER = 6
+"""A vote weighs the likeness to this power: twice as alike counts 64 times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +41,14 @@ class Likeness:
     unanswerable: float
     sentences: dict[tuple[int, int], float] = field(default_factory=dict)
     """The best likeness by (row, sentence)."""
+    support: dict[int, float] = field(default_factory=dict)
+    """By row, the mean likeness of the three likest questions that the passage answers; half the last one's when there are fewer."""
+    votes: dict[int, float] = field(default_factory=dict)
+    """The share of the nearest questions' votes by row."""
+    votes_against: float = 0.0
+    """The share of the votes of unanswerable questions."""
+    learned: Likeness | None = None
+    """The same by the domain's question head, where it has one."""
 
     @property
     def answerable(self) -> float:
@@ -50,31 +68,92 @@ def question_terms(text: str, lang: Language) -> list[str]:
     return found
 
 
-class QuestionBank:
-    """The questions of one library in one language, held in memory: vectors, and an inverted index of weighted words."""
+def pack(questions: Sequence[StoredQuestion], *, head: QuestionHead | None = None) -> dict[str, bytes]:
+    """Return the bank of one language's questions as named byte strings, which load without parsing a row.
 
-    def __init__(self, questions: Sequence[StoredQuestion], lang: Language) -> None:
+    Args:
+        questions: all of one language.
+        head: the domain's question head of that language, where it has one.
+    """
+    bags = [Counter(question.words) for question in questions]
+    frequency = Counter(word for bag in bags for word in bag)
+    words = sorted(frequency)
+    idf = {word: _idf(len(bags), frequency[word]) for word in words}
+    postings: dict[str, list[tuple[int, float]]] = {word: [] for word in words}
+    for number, bag in enumerate(bags):
+        weights = {word: (1 + math.log(n)) * idf[word] for word, n in bag.items()}
+        norm = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
+        for word, weight in weights.items():
+            postings[word].append((number, weight / norm))
+    origins = sorted({question.origin for question in questions})
+    places = [(number, *place) for number, question in enumerate(questions) for place in question.passages]
+    ends = np.cumsum([len(postings[word]) for word in words], dtype="<i4")
+    learned = {}
+    if head is not None and questions:
+        vectors = head.vectors([question.text for question in questions], _stacked(questions))
+        learned = {"learned": vectors.astype("<f2").tobytes(), "head": head.sha256.encode()}
+    return learned | {
+        "vectors": _stacked(questions).astype("<f2").tobytes(),
+        "count": json.dumps(len(questions)).encode(),
+        "origins": json.dumps(origins, ensure_ascii=False).encode(),
+        "origin": np.array([origins.index(question.origin) for question in questions], dtype="<i2").tobytes(),
+        "places": np.array(places, dtype="<i4").tobytes(),
+        "words": "\n".join(words).encode(),
+        "ends": ends.tobytes(),
+        "numbers": np.array([number for word in words for number, _ in postings[word]], dtype="<i4").tobytes(),
+        "weights": np.array([weight for word in words for _, weight in postings[word]], dtype="<f4").tobytes(),
+    }
+
+
+def _stacked(questions: Sequence[StoredQuestion]) -> NDArray[np.float32]:
+    return np.stack([question.vector for question in questions]) if questions else np.zeros((0, 0), dtype=np.float32)
+
+
+def _idf(total: int, frequency: int) -> float:
+    return math.log((1 + total) / (1 + frequency)) + 0.3
+
+
+class QuestionBank:
+    """The questions of one library in one language, held in memory: vectors, and an inverted index of weighted words.
+
+    Args:
+        parts: as :func:`pack` makes them; empty means no questions.
+        lang: their language.
+        head: the domain's question head; what was packed with another one is not compared by heads.
+
+    Raises:
+        LibraryError: the parts do not fit together; they were damaged.
+    """
+
+    def __init__(self, parts: Mapping[str, bytes], lang: Language, *, head: QuestionHead | None = None) -> None:
         self._lang = lang
-        self._rows = [question.passages for question in questions]
-        self._origins = np.array([question.origin for question in questions])
-        self._vectors: NDArray[np.float32] = np.stack([q.vector for q in questions]) if questions else np.zeros((0, 1), dtype=np.float32)
-        bags = [Counter(question.words) for question in questions]
-        frequency = Counter(word for bag in bags for word in bag)
-        self._idf = {word: math.log((1 + len(bags)) / (1 + n)) + 0.3 for word, n in frequency.items()}
-        self._unknown = math.log(1 + len(bags)) + 0.3
-        self._postings: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for number, bag in enumerate(bags):
-            weights, norm = self._weigh(bag)
-            for word, weight in weights.items():
-                self._postings[word].append((number, weight / norm))
+        self._head = head
+        self._learned: NDArray[np.float32] | None = None
+        self._count = int(json.loads(parts["count"])) if parts else 0
+        if not self._count:
+            return
+        try:
+            self._vectors = np.frombuffer(parts["vectors"], "<f2").reshape(self._count, -1).astype(np.float32)
+            self._origins: list[str] = json.loads(parts["origins"])
+            self._origin = np.frombuffer(parts["origin"], "<i2")
+            self._places = np.frombuffer(parts["places"], "<i4").reshape(-1, 4)
+            if head is not None and parts.get("head", b"").decode() == head.sha256:
+                self._learned = np.frombuffer(parts["learned"], "<f2").reshape(self._count, -1).astype(np.float32)
+            words = parts["words"].decode().split("\n") if parts["words"] else []
+            ends = np.frombuffer(parts["ends"], "<i4")
+            self._numbers = np.frombuffer(parts["numbers"], "<i4")
+            self._weights = np.frombuffer(parts["weights"], "<f4")
+        except (KeyError, ValueError, UnicodeDecodeError) as error:
+            raise LibraryError("the question bank is damaged; run `domainkit reindex`") from error
+        fits = len(self._origin) == self._count and len(ends) == len(words) and len(self._numbers) == len(self._weights) == (ends[-1] if len(ends) else 0)
+        if not fits or not np.isfinite(self._vectors).all() or not np.isfinite(self._weights).all():
+            raise LibraryError("the question bank is damaged; run `domainkit reindex`")
+        self._slices = dict(zip(words, zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True), strict=True))
+        self._firsts = np.searchsorted(self._places[:, 0], np.arange(self._count + 1))
 
     def __len__(self) -> int:
         """Number of questions."""
-        return len(self._rows)
-
-    def _weigh(self, bag: Counter[str]) -> tuple[dict[str, float], float]:
-        weights = {word: (1 + math.log(n)) * self._idf.get(word, self._unknown) for word, n in bag.items()}
-        return weights, math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
+        return self._count
 
     def compare(self, text: str, vector: NDArray[np.float32], *, without: str = "") -> Likeness:
         """Compare a question with the bank.
@@ -84,25 +163,63 @@ class QuestionBank:
             vector: its encoding (d,), unit norm.
             without: leave out the questions of this origin (for fitting on them).
         """
-        if not self._rows:
+        if not self._count:
             return EMPTY
-        share = DENSE_SHARE[self._lang]
-        likeness = share * np.clip(self._vectors @ vector, 0.0, 1.0)
-        weights, norm = self._weigh(Counter(question_terms(text, self._lang)))
-        for word, weight in weights.items():
-            for number, other in self._postings.get(word, ()):
-                likeness[number] += (1 - share) * other * weight / norm
-        if without:
-            likeness[self._origins == without] = 0.0
-        best: dict[int, float] = {}
+        left_out = self._origin == self._origins.index(without) if without in self._origins else None
+        found = self._nearest(self._likeness(text, vector), left_out)
+        if self._learned is None or self._head is None:
+            return found
+        learned = self._learned @ self._head.vectors([text], vector[None])[0]
+        return replace(found, learned=self._nearest(np.clip(learned, 0.0, 1.0), left_out))
+
+    def _nearest(self, likeness: NDArray[np.float32], left_out: NDArray[np.bool_] | None) -> Likeness:
+        if left_out is not None:
+            likeness[left_out] = 0.0
+        size = min(NEAREST, self._count)
+        nearest = np.argpartition(-likeness, size - 1)[:size]
+        nearest = nearest[np.argsort(-likeness[nearest], kind="stable")]
+        by_row: dict[int, list[float]] = {}
         sentences: dict[tuple[int, int], float] = {}
-        unanswerable = 0.0
-        for number in np.argsort(-likeness)[:40]:
+        votes: dict[int, float] = {}
+        unanswerable = against = total = 0.0
+        for rank, number in enumerate(nearest.tolist()):
             value = float(likeness[number])
-            if not self._rows[number]:
-                unanswerable = max(unanswerable, value)
-            for row, first, last in self._rows[number]:
-                best[row] = max(best.get(row, 0.0), value)
+            places = self._places[self._firsts[number] : self._firsts[number + 1], 1:].tolist()
+            vote = value**VOTE_POWER if rank < VOTERS else 0.0
+            total += vote
+            if not places:
+                unanswerable, against = max(unanswerable, value), against + vote
+            for row in {row for row, _, _ in places}:
+                by_row.setdefault(row, []).append(value)
+                votes[row] = votes.get(row, 0.0) + vote
+            for row, first, last in places:
                 for sentence in range(first, last + 1):
                     sentences[row, sentence] = max(sentences.get((row, sentence), 0.0), value)
-        return Likeness(passages=best, unanswerable=unanswerable, sentences=sentences)
+        if not unanswerable and (rest := likeness[self._firsts[1:] == self._firsts[:-1]]).size:
+            unanswerable = float(rest.max())
+        return Likeness(
+            passages={row: values[0] for row, values in by_row.items()},
+            unanswerable=unanswerable,
+            sentences=sentences,
+            support={row: sum(values[:3]) / 3 if len(values) >= 3 else values[-1] / 2 for row, values in by_row.items()},
+            votes={row: vote / total for row, vote in votes.items() if vote} if total else {},
+            votes_against=against / total if total else 0.0,
+        )
+
+    def _likeness(self, text: str, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the likeness of the question to each of the bank's, (n,) float32 in [0, 1]."""
+        share = DENSE_SHARE[self._lang]
+        likeness: NDArray[np.float32] = np.zeros(self._count, dtype=np.float32)
+        if share:
+            likeness = share * np.clip(self._vectors @ vector, 0.0, 1.0)
+        bag = Counter(question_terms(text, self._lang))
+        weights = {}
+        for word, n in bag.items():
+            first, last = self._slices.get(word, (0, 0))
+            weights[word] = (1 + math.log(n)) * _idf(self._count, last - first)
+        norm = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
+        for word, weight in weights.items():
+            first, last = self._slices.get(word, (0, 0))
+            # A question has each word once in its postings, so no index repeats within a slice.
+            likeness[self._numbers[first:last]] += self._weights[first:last] * ((1 - share) * weight / norm)
+        return likeness

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,10 @@ from core.encoder import Encoder
 from core.errors import IntegrityError, LibraryError
 from core.index.faiss import FaissIndex
 from core.library import KEYWORD_WEIGHTS, Candidate, Generation, Library, StoredPassage
+from core.question_head import QuestionHead
 from core.questions import EMPTY, Likeness, QuestionBank
-from core.text import content_terms, match_query, term_set
+from core.ranking import CandidateFacts, candidate_features, shipped_model, variant_of
+from core.text import content_terms, match_query, overlap, term_set
 from core.types import Hit, Language
 
 POOL = 60
@@ -35,6 +37,10 @@ BANK_FLOOR = 0.2
 SENTENCE_BANK_WEIGHT = 0.5
 """A sentence gains likewise when it is the one that answers the likest question."""
 SENTENCE_OVERLAP_WEIGHT = 0.45
+RERANKED = 8
+"""Passages that are ranked by the probability that they answer."""
+REMEMBERED = 20_000
+"""Passages whose sentences' vectors by the question head are kept in memory."""
 _BM25_K1, _BM25_B = 1.2, 0.75
 
 
@@ -68,17 +74,35 @@ def inverse_document_frequency(total: int, frequency: int) -> float:
     return max(math.log((total - frequency + 0.5) / (frequency + 0.5)), 1e-6)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """The best passages of a question by fused score, with what ranking and abstention read of each."""
+
+    query: str
+    words: tuple[str, ...]
+    idf: dict[str, float]
+    vector: NDArray[np.float32]
+    likeness: Likeness
+    facts: tuple[CandidateFacts, ...]
+    stored: tuple[StoredPassage, ...]
+    features: tuple[dict[str, float], ...]
+    """Of the first :data:`RERANKED`; see :func:`core.ranking.candidate_features`."""
+
+
 class Retriever:
     """Searches one library. Thread-safe; a new generation is picked up at the next search.
 
     Args:
         library: where passages live.
         encoder: encodes queries; must share the library's base encoder.
+        heads: the domain's question heads by language.
     """
 
-    def __init__(self, library: Library, encoder: Encoder) -> None:
+    def __init__(self, library: Library, encoder: Encoder, *, heads: Mapping[Language, QuestionHead] | None = None) -> None:
         self._library = library
         self._encoder = encoder
+        self._heads = dict(heads or {})
+        self._sentence_vectors: dict[tuple[int, str, str], NDArray[np.float32]] = {}
         self._lock = threading.Lock()
         self._held: _Snapshot | None = None
 
@@ -97,10 +121,21 @@ class Retriever:
             self._held = _Snapshot(generation=generation, index=index, rows=self._library.rows_by_language(), average_words=self._library.average_words())
         return self._held
 
-    def search(self, query: str, *, k: int, lang: Language, sentences: bool = True, scopes: Sequence[str] = (), without_questions: str = "") -> Retrieval:
+    def bank(self, lang: Language) -> QuestionBank:
+        """Return the question bank of the present generation in one language, loaded once."""
+        snapshot = self._snapshot()
+        if snapshot is None:
+            return QuestionBank({}, lang)
+        found = snapshot.banks.get(lang)
+        if found is None:
+            found = snapshot.banks[lang] = QuestionBank(self._library.question_bank(lang), lang, head=self._heads.get(lang))
+        return found
+
+    def search(self, query: str, *, k: int, lang: Language, sentences: bool = True, scopes: Sequence[str] = ()) -> Retrieval:
         """Return the best ``k`` passages for ``query``.
 
-        Passages in the question's language are searched; all of them when there are none in it.
+        Passages in the question's language are searched; all of them when there are none in it. Where the library has a question bank,
+        and wherever an answer is wanted (``sentences``), the best are ranked by the probability that they answer.
 
         Args:
             query: what is searched for; one line.
@@ -108,12 +143,59 @@ class Retriever:
             lang: language of the question.
             sentences: whether to score the sentences of each hit too.
             scopes: collections to search; empty means all.
+        """
+        snapshot = self._snapshot()
+        if snapshot is None or not len(snapshot.index):
+            return Retrieval(query=query, lang=lang, hits=(), words=tuple(content_terms(query)), idf={}, generation=0)
+        bank = self.bank(lang)
+        found = self.candidates(query, k=max(k, RERANKED), lang=lang, bank=bank, head=self._heads.get(lang), scopes=scopes)
+        order = [(facts.fused, 0.0, n) for n, facts in enumerate(found.facts)]
+        if sentences or len(bank):
+            model = shipped_model(lang, variant_of(found.likeness))
+            judged = [model.confidence(features) for features in found.features]
+            first = sorted(range(len(judged)), key=lambda n: (-judged[n], n))
+            floor = min(judged, default=0.0)
+            # Those behind the judged ones keep their order, with scores below theirs.
+            rest = [(min(found.facts[n].fused, floor) * 0.999, 0.0, n) for n in range(len(judged), len(found.facts))]
+            order = [(judged[n], judged[n], n) for n in first] + rest
+        hits = []
+        for score, confidence, n in order[:k]:
+            facts, item = found.facts[n], found.stored[n]
+            scored = _sentence_scores(facts, found.vector, found.idf, lang, found.likeness) if sentences else ()
+            hits.append(_hit(item, score, facts.cosine, facts.keyword, confidence, scored))
+        return Retrieval(
+            query=query, lang=lang, hits=tuple(hits), words=found.words, idf=found.idf, generation=snapshot.generation.number, likeness=found.likeness
+        )
+
+    def candidates(
+        self,
+        query: str,
+        *,
+        k: int,
+        lang: Language,
+        bank: QuestionBank,
+        head: QuestionHead | None = None,
+        scopes: Sequence[str] = (),
+        without_questions: str = "",
+    ) -> Candidates:
+        """Return the best ``k`` passages by fused score with the features of each.
+
+        Args:
+            query: what is searched for.
+            k: how many.
+            lang: its language.
+            bank: the question bank to compare with.
+            head: the question head that the bank was packed with.
+            scopes: collections to search; empty means all.
             without_questions: leave out the bank's questions of this origin (for fitting on them).
+
+        Raises:
+            LibraryError: there is no index yet, or a stored vector is damaged.
         """
         words = tuple(content_terms(query))
         snapshot = self._snapshot()
-        if snapshot is None or not len(snapshot.index):
-            return Retrieval(query=query, lang=lang, hits=(), words=words, idf={}, generation=0)
+        if snapshot is None:
+            raise LibraryError(f"library '{self._library.folder.name}' has no index yet; run `domainkit reindex {self._library.folder.name}`")
         allowed = snapshot.rows.get(lang)
         if scopes:
             in_scope = self._library.rows_in_scopes(scopes)
@@ -125,11 +207,9 @@ class Retriever:
         matched = np.array(self._library.keyword(match_query(_selective(frequencies, total)), limit=4 * POOL), dtype=np.int64)
         if allowed is not None:
             matched = matched[np.isin(matched, allowed)]
-        bank = snapshot.banks.get(lang)
-        if bank is None:
-            bank = snapshot.banks[lang] = QuestionBank(self._library.questions(lang), lang)
         likeness = bank.compare(query, vector, without=without_questions)
-        asked = np.array([row for row in likeness.passages if allowed is None or row in allowed], dtype=np.int64)
+        asked_about = (likeness.learned or likeness).passages
+        asked = np.array([row for row in asked_about if allowed is None or row in allowed], dtype=np.int64)
         weight = DENSE_WEIGHT[lang]
         ranked = []
         with np.errstate(invalid="ignore"):
@@ -138,16 +218,46 @@ class Retriever:
                 if not math.isfinite(cosine):
                     raise LibraryError(f"library '{self._library.folder.name}' holds a damaged vector; move its folder away and build it again")
                 share = keyword_share(candidate, idf, snapshot.average_words)
-                bonus = BANK_WEIGHT[lang] * max(0.0, likeness.passages.get(candidate.row, 0.0) - BANK_FLOOR)
+                bonus = BANK_WEIGHT[lang] * max(0.0, asked_about.get(candidate.row, 0.0) - BANK_FLOOR)
                 ranked.append((weight * cosine + (1 - weight) * share + bonus, cosine, share, candidate.row))
         ranked.sort(key=lambda entry: (-entry[0], entry[3]))
-        stored = self._library.passages([row for *_, row in ranked[:k]])
-        hits = []
-        for score, cosine, share, row in ranked[:k]:
+        kept = ranked[:k]
+        stored = self._library.passages([row for *_, row in kept])
+        facts: list[CandidateFacts] = []
+        for fused, cosine, share, row in kept:
             if row in stored:
                 item, _, vectors = stored[row]
-                hits.append(_hit(item, score, cosine, share, _sentence_scores(item, vectors, vector, idf, lang, likeness) if sentences else ()))
-        return Retrieval(query=query, lang=lang, hits=tuple(hits), words=words, idf=idf, generation=snapshot.generation.number, likeness=likeness)
+                facts.append(self._facts(item, vectors, cosine, share, fused, head if len(facts) < RERANKED else None))
+        learned = head.vectors([query], vector[None])[0] if head is not None else None
+        features = candidate_features(query, facts[:RERANKED], idf=idf, words=len(words), vector=vector, learned_vector=learned, likeness=likeness)
+        return Candidates(
+            query=query, words=words, idf=idf, vector=vector, likeness=likeness, facts=tuple(facts), stored=tuple(stored[f.row][0] for f in facts),
+            features=tuple(features),
+        )  # fmt: skip
+
+    def _facts(self, item: StoredPassage, vectors: NDArray[np.float32], cosine: float, share: float, fused: float, head: QuestionHead | None) -> CandidateFacts:
+        passage = item.passage
+        sentences = tuple(passage.text[span.start - passage.start : span.end - passage.start] for span in passage.sentences)
+        return CandidateFacts(
+            row=item.row, heading=passage.heading, text=passage.text, sentences=sentences, vectors=vectors, cosine=cosine, keyword=share, fused=fused,
+            learned=self._learned_sentences(item, sentences, vectors, head) if head is not None else None,
+        )  # fmt: skip
+
+    def _learned_sentences(self, item: StoredPassage, sentences: Sequence[str], vectors: NDArray[np.float32], head: QuestionHead) -> NDArray[np.float32]:
+        """Return the head's vectors of a passage's sentences; remembered, since the same passages are found again and again."""
+        key = (item.row, item.passage.id, head.sha256)
+        found = self._sentence_vectors.get(key)
+        if found is None:
+            found = head.vectors([titled(item.title, sentence) for sentence in sentences], vectors)
+            if len(self._sentence_vectors) >= REMEMBERED:
+                self._sentence_vectors.clear()
+            self._sentence_vectors[key] = found
+        return found
+
+
+def titled(title: str, sentence: str) -> str:
+    """Return what a question head reads of a sentence: its document's title before it."""
+    return f"{title} {sentence}"
 
 
 def _selective(frequencies: dict[str, int], total: int) -> list[str]:
@@ -180,7 +290,7 @@ def keyword_share(candidate: Candidate, idf: dict[str, float], average_words: fl
     return score / bound
 
 
-def _hit(item: StoredPassage, score: float, cosine: float, share: float, sentence_scores: tuple[float, ...]) -> Hit:
+def _hit(item: StoredPassage, score: float, cosine: float, share: float, confidence: float, sentence_scores: tuple[float, ...]) -> Hit:
     return Hit(
         passage=item.passage,
         external_id=item.external_id,
@@ -190,27 +300,19 @@ def _hit(item: StoredPassage, score: float, cosine: float, share: float, sentenc
         score=round(score, 6),
         dense=round(cosine, 6),
         keyword=round(share, 6),
+        confidence=round(confidence, 6),
         row=item.row,
         sentence_scores=sentence_scores,
     )
 
 
-def overlap(words: Set[str], idf: dict[str, float]) -> float:
-    """Return the idf-weighted share of the question's words that occur in ``words``; 0 for a question without words."""
-    total = sum(idf.values())
-    return sum(weight for word, weight in idf.items() if word in words) / total if total else 0.0
-
-
-def _sentence_scores(
-    item: StoredPassage, vectors: NDArray[np.float32], query: NDArray[np.float32], idf: dict[str, float], lang: Language, likeness: Likeness
-) -> tuple[float, ...]:
+def _sentence_scores(facts: CandidateFacts, query: NDArray[np.float32], idf: dict[str, float], lang: Language, likeness: Likeness) -> tuple[float, ...]:
     weight = SENTENCE_OVERLAP_WEIGHT if lang == "en" else 0.9
-    offset = item.passage.start
+    asked = (likeness.learned or likeness).sentences
     scores = []
-    for number, (span, vector) in enumerate(zip(item.passage.sentences, vectors, strict=True)):
-        shared = overlap(term_set(item.passage.text[span.start - offset : span.end - offset]), idf)
-        bonus = SENTENCE_BANK_WEIGHT * max(0.0, likeness.sentences.get((item.row, number), 0.0) - BANK_FLOOR)
-        scores.append(round((1 - weight) * float(vector @ query) + weight * shared + bonus, 6))
+    for number, (sentence, vector) in enumerate(zip(facts.sentences, facts.vectors, strict=True)):
+        bonus = SENTENCE_BANK_WEIGHT * max(0.0, asked.get((facts.row, number), 0.0) - BANK_FLOOR)
+        scores.append(round((1 - weight) * float(vector @ query) + weight * overlap(term_set(sentence), idf) + bonus, 6))
     return tuple(scores)
 
 

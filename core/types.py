@@ -111,6 +111,8 @@ class Hit(Frozen):
     score: float
     dense: float
     keyword: float
+    confidence: float = 0.0
+    """The probability that the passage answers the query, 0 where it was not judged."""
     row: int = 0
     """The passage's row number in its library."""
     sentence_scores: tuple[float, ...] = ()

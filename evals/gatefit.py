@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.encoder import Encoder
-from core.manifest import Example, load_policy, read_eval_items, read_examples, training_files
+from core.manifest import Example, load_policy, read_examples, read_training_questions, training_files
 from core.policy_learned import FILE, VECTOR_SCALE, LearnedGate, LearnedLabel, LearnedLanguage, gate_terms, word_weights
 from core.registry import Domain
 from core.types import LANGUAGES, Language
@@ -21,6 +21,8 @@ FALSE_ALARMS = 0.01
 """Share of benign texts, held out, that a label may catch: the threshold goes as low as this allows."""
 HIGHEST, LOWEST = 0.6, 0.25
 """Bounds of the threshold."""
+ASKED = 3_000
+"""About how many training questions of a language count as benign."""
 FOLDS = 5
 STRENGTH = 4.0
 """Inverse strength of the L2 penalty."""
@@ -71,12 +73,13 @@ def fit_gate(domain: Domain, encoder: Encoder) -> LearnedGate | None:
     if not examples or not acting:
         return None
     digest = hashlib.sha256((folder / "examples.jsonl").read_bytes()).hexdigest()
-    asked = [
-        Example(text=item.question, lang=item.lang, label="benign") for path in training_files(domain.folder, domain.manifest) for item in read_eval_items(path)
-    ]
+    asked = [item for path in training_files(domain.folder, domain.manifest) for item in read_training_questions(path)]
     languages: dict[Language, LearnedLanguage] = {}
     for lang in LANGUAGES:
-        rows = [example for example in [*examples, *asked] if example.lang == lang]
+        mine = [item for item in asked if item.lang == lang]
+        # Every n-th: enough of each file and topic, and no more than the examples can stand beside.
+        benign = [Example(text=item.question, lang=lang, label="benign") for item in mine[:: max(1, len(mine) // ASKED)]]
+        rows = [*(example for example in examples if example.lang == lang), *benign]
         if any(row.label in acting for row in rows):
             languages[lang] = _fit_language(rows, lang, acting, encoder)
     gate = LearnedGate(examples_sha256=digest, encoder=encoder.id, languages=languages)
@@ -117,9 +120,7 @@ def _fit_language(rows: Sequence[Example], lang: Language, acting: Sequence[str]
     return LearnedLanguage(idf={word: value for word, value in idf.items() if word in used}, labels=fitted)
 
 
-def _fit_label(
-    x: Any, labels: NDArray[np.str_], label: str, words: list[str], lang: Language, groups: NDArray[np.int64]
-) -> LearnedLabel:
+def _fit_label(x: Any, labels: NDArray[np.str_], label: str, words: list[str], lang: Language, groups: NDArray[np.int64]) -> LearnedLabel:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 

@@ -12,9 +12,9 @@ import pytest
 from core.assistant import Assistant, library_folder
 from core.encoder import Encoder, compiled_folder
 from core.encoder_compile import ensure_compiled
-from core.ingest import Ingest
+from core.ingest import bring_up_to_date
 from core.library import Library
-from core.manifest import load_manifest, training_files
+from core.manifest import load_manifest
 from core.registry import Domain
 from core.settings import Settings, get_settings
 
@@ -152,9 +152,7 @@ def write_garden(folder: Path) -> Path:
 def build(domain: Domain, settings: Settings, encoder: Encoder) -> Library:
     """Build a domain's library as ``domainkit reindex`` does."""
     library = Library(library_folder(settings, domain.name), encoder_id=encoder.id)
-    ingest = Ingest(library, encoder, settings=settings)
-    ingest.add_paths([domain.corpus], scope="corpus", prune=True)
-    ingest.set_questions(training_files(domain.folder, domain.manifest), query_encoder=encoder)
+    bring_up_to_date(domain, library, encoder, settings=settings)
     return library
 
 

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.errors import UsageError
-from core.types import Answer, Status
+
+if TYPE_CHECKING:
+    from core.types import Answer
 
 
 def emit(value: dict[str, Any]) -> None:
@@ -92,7 +94,7 @@ def progress(title: str, *, quiet: bool) -> Iterator[Callable[[str, int, int], N
 
 def show_answer(answer: Answer) -> None:
     """Print an answer for people: text with numbered citations, their sources, the notice."""
-    if answer.status is Status.ANSWERED:
+    if answer.status == "answered":
         numbers: dict[tuple[str, int | None], int] = {}
         parts = []
         for claim in answer.claims:

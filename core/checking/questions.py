@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from core.checking.corpus import Article, runs, units
 from core.checking.report import Findings
-from core.manifest import EvalItem, Example, Manifest, eval_files, training_files
+from core.manifest import EvalItem, Example, Manifest, eval_files, parse_training_line, training_files
 from core.types import LANGUAGES, Language
 
 COPIED: dict[Language, int] = {"en": 8, "zh": 14}
@@ -42,8 +42,8 @@ class Question:
 
 def check_questions(findings: Findings, manifest: Manifest, articles: Sequence[Article], *, elsewhere: Elsewhere) -> list[Question]:
     """Check the domain's eval sets and return their valid items; training questions are checked too where there are any."""
-    evals = [question for path in eval_files(findings.folder, manifest) for question in _read(findings, path)]
-    training = [question for path in training_files(findings.folder, manifest) for question in _read(findings, path)]
+    evals = [question for path in eval_files(findings.folder, manifest) for question in _read(findings, path, _one_item)]
+    training = [question for path in training_files(findings.folder, manifest) for question in _read(findings, path, parse_training_line)]
     if not evals:
         findings.warn(findings.folder / manifest.paths.evals, "no eval items; without them no change to the domain can be measured")
     everything = [*evals, *training]
@@ -60,7 +60,18 @@ def check_questions(findings: Findings, manifest: Manifest, articles: Sequence[A
     return evals
 
 
-def _read(findings: Findings, path: Path) -> Iterator[Question]:
+def _one_item(row: str, *, name: str) -> list[EvalItem]:
+    return [EvalItem.model_validate(json.loads(row))]
+
+
+class Parse(Protocol):
+    """Reads the items of one line; ``name`` begins the ids of items that have none."""
+
+    def __call__(self, row: str, /, *, name: str) -> list[EvalItem]:
+        """Read them."""
+
+
+def _read(findings: Findings, path: Path, parse: Parse) -> Iterator[Question]:
     try:
         rows = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
@@ -70,7 +81,8 @@ def _read(findings: Findings, path: Path) -> Iterator[Question]:
         if not row.strip():
             continue
         try:
-            yield Question(path=path, line=number, item=EvalItem.model_validate(json.loads(row)))
+            for item in parse(row, name=f"{path.stem}:{number}"):
+                yield Question(path=path, line=number, item=item)
         except ValidationError as error:
             findings.invalid(path, error, line=number)
         except (ValueError, RecursionError) as error:

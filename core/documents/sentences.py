@@ -16,6 +16,10 @@ _ABBREVIATIONS = frozenset(
 _CLOSERS = "\"'”’»)]}）】」』》"
 _END = re.compile(r"[.!?…]+|[。！？；]+")
 _WORD_BEFORE = re.compile(r"[\w.]+$")
+_BRACKETS = {"(": ")", "（": "）"}
+_MAX_BRACKET = 200
+"""A bracket that stays open for longer than this was never meant to be closed."""
+_GOES_ON = frozenset("+-−×*/=<>≤≥,;:，、；：")
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 
 
@@ -26,6 +30,10 @@ def _ends_sentence(text: str, start: int, end: int) -> bool:
     following = text[end : end + 1]
     if following and not following.isspace() and following not in _CLOSERS and ord(following) < 0x2E80:
         return False  # 3.5, e.g., www.example.org, "...and"
+    if mark in {"...", "…"}:
+        # "1, 1, 2, 3, ... and so on" and "a + b + ... + z" go on; "I waited... Then he came." does not.
+        before_mark, after_mark = text[max(0, start - 4) : start].rstrip()[-1:], text[end : end + 4].lstrip()[:1]
+        return not (before_mark in _GOES_ON or after_mark in _GOES_ON or after_mark.islower() or after_mark.isdigit())
     if mark != ".":
         return True
     before = _WORD_BEFORE.search(text, max(0, start - 24), start)
@@ -39,6 +47,18 @@ def _ends_sentence(text: str, start: int, end: int) -> bool:
     if word.isdigit() and (start - len(word) == 0 or text[start - len(word) - 1] == "\n"):
         return False  # "1. First item"
     return not (rest and rest[0].islower())
+
+
+def _inside_bracket(text: str, begin: int, at: int, edge: int) -> bool:
+    """Whether a bracket opened since ``begin`` is still open at ``at`` and closed soon after."""
+    for opener, closer in _BRACKETS.items():
+        opened = text.rfind(opener, max(begin, at - _MAX_BRACKET), at)
+        if opened >= 0 and text.rfind(closer, opened, at) < 0:
+            closed = text.find(closer, at, min(edge, opened + _MAX_BRACKET))
+            # A closer right behind the mark belongs to the sentence anyway.
+            if closed > at:
+                return True
+    return False
 
 
 def sentence_spans(text: str, *, start: int = 0, end: int | None = None) -> list[Span]:
@@ -58,7 +78,7 @@ def sentence_spans(text: str, *, start: int = 0, end: int | None = None) -> list
         edge = paragraph.start() if paragraph else stop
         begin = at
         for mark in _END.finditer(text, at, edge):
-            if mark.start() < begin or not _ends_sentence(text, mark.start(), min(mark.end(), edge)):
+            if mark.start() < begin or not _ends_sentence(text, mark.start(), min(mark.end(), edge)) or _inside_bracket(text, begin, mark.end(), edge):
                 continue
             close = mark.end()
             while close < edge and text[close] in _CLOSERS:

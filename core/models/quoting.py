@@ -6,16 +6,12 @@ from collections.abc import Iterator
 
 from core.models import Draft, Quote, Request
 
-PASSAGE_WEIGHT = 0.6
-"""Weight of a passage's own score beside its sentence's when the best sentence is chosen across passages."""
 RELATIVE_FLOOR = 0.62
 """A further sentence is quoted when its score reaches this share of the best sentence's."""
-POOL = 3
-"""Hits whose sentences compete."""
 
 
 class QuotingAnswerer:
-    """Quotes the best sentence and its fellows from the same passage.
+    """Quotes the best sentence of the best passage, and its fellows there.
 
     One passage, because an answer assembled from several reads as a collage and cites what was only similar.
     """
@@ -27,16 +23,11 @@ class QuotingAnswerer:
 
     def answer(self, request: Request) -> Draft:
         """Return the quotes, in reading order; none when there are no hits."""
-        best: tuple[float, int, int] | None = None
-        for n, hit in enumerate(request.hits[:POOL]):
-            for m, score in enumerate(hit.sentence_scores):
-                value = PASSAGE_WEIGHT * hit.score + (1 - PASSAGE_WEIGHT) * score
-                if best is None or value > best[0]:
-                    best = (value, n, m)
-        if best is None:
+        n = next((n for n, hit in enumerate(request.hits) if hit.sentence_scores), None)
+        if n is None:
             return Draft()
-        _, n, m = best
         scores = request.hits[n].sentence_scores
+        m = max(range(len(scores)), key=lambda s: (scores[s], -s))
         chosen = {m}
         # The sentence after the best one usually completes it; others must earn their place.
         ranked = sorted(range(len(scores)), key=lambda s: (-(scores[s] + (0.08 if s == m + 1 else 0.0)), s))

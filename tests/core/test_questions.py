@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from passage_samples import unit_vectors
 
 from core.library import StoredQuestion
-from core.questions import EMPTY, QuestionBank, question_terms
+from core.questions import EMPTY, QuestionBank, pack, question_terms
 from core.types import Language
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -19,28 +19,30 @@ def question(text: str, places: tuple[tuple[int, int, int], ...] = (), *, origin
 
 
 BANK = QuestionBank(
-    [
-        question("When do I plant tulip bulbs?", ((1, 0, 0),)),
-        question("How deep do tulips go?", ((1, 0, 1), (2, 2, 3)), origin="b.jsonl"),
-        question("Which fertiliser do tulips like?"),
-        question("How do I prune roses?", ((3, 1, 1),)),
-    ],
+    pack(
+        [
+            question("When do I plant tulip bulbs?", ((1, 0, 0),)),
+            question("How deep do tulips go?", ((1, 0, 1), (2, 2, 3)), origin="b.jsonl"),
+            question("Which fertiliser do tulips like?"),
+            question("How do I prune roses?", ((3, 1, 1),)),
+        ]
+    ),
     "en",
 )
 
 
 def test_compare_with_itself_is_alike() -> None:
     found = BANK.compare("How deep do tulips go?", unit_vectors("How deep do tulips go?", 1)[0])
-    assert found.passages[1] == pytest.approx(1.0, abs=1e-5) == found.passages[2]
+    assert found.passages[1] == pytest.approx(1.0, abs=1e-3) == found.passages[2]
     assert {place for place, value in found.sentences.items() if value > 0.99} == {(1, 0), (1, 1), (2, 2), (2, 3)}
-    assert found.answerable == pytest.approx(1.0, abs=1e-5)
+    assert found.answerable == pytest.approx(1.0, abs=1e-3)
     assert found.passages[3] < 0.9
 
 
 def test_compare_with_an_unanswerable_question_says_so() -> None:
     text = "Which fertiliser do tulips like?"
     found = BANK.compare(text, unit_vectors(text, 1)[0])
-    assert found.unanswerable == pytest.approx(1.0, abs=1e-5)
+    assert found.unanswerable == pytest.approx(1.0, abs=1e-3)
     assert found.answerable < 0.9
 
 
@@ -52,8 +54,8 @@ def test_compare_without_an_origin_leaves_its_questions_out() -> None:
 
 
 def test_empty_bank_is_like_nothing() -> None:
-    assert QuestionBank([], "en").compare("anything", unit_vectors("x", 1)[0]) is EMPTY
-    assert len(QuestionBank([], "zh")) == 0
+    assert QuestionBank({}, "en").compare("anything", unit_vectors("x", 1)[0]) is EMPTY
+    assert len(QuestionBank(pack([]), "zh")) == 0
     assert EMPTY.answerable == 0.0
 
 
@@ -62,7 +64,7 @@ def test_empty_bank_is_like_nothing() -> None:
 def test_likeness_lies_between_0_and_1_for_any_question(text: str, without: str) -> None:
     found = BANK.compare(text, unit_vectors(text.encode("utf-8", "replace").decode(), 1)[0], without=without)
     values = [*found.passages.values(), *found.sentences.values(), found.unanswerable, found.answerable]
-    assert all(-1e-9 <= value <= 1 + 1e-5 and np.isfinite(value) for value in values)
+    assert all(-1e-9 <= value <= 1 + 1e-3 and np.isfinite(value) for value in values)
     assert {row for row, _ in found.sentences} == set(found.passages)
 
 

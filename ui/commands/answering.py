@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import DomainkitError, UsageError
-from core.types import Hit
 from ui import output
+
+if TYPE_CHECKING:
+    from core.types import Hit
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 DomainArgument = Annotated[str, typer.Argument(metavar="DOMAIN", help="Name of a domain; `domainkit domains` lists them.")]

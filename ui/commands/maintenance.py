@@ -206,26 +206,17 @@ def reindex(
     as_json: JsonOption = False,
 ) -> None:
     """Bring a domain's library up to date with its corpus, erase removed documents, publish a fresh index."""
-    from core.encoder import Encoder, compiled_folder
-    from core.index.faiss import FaissIndex
-    from core.ingest import Ingest
-    from core.manifest import training_files
+    from core.ingest import bring_up_to_date
     from core.registry import discover
     from core.settings import get_settings
     from core.text import prepare_segmenter
 
     names = [domain] if domain else list(discover(get_settings()).domains)
-    prepare_segmenter()
+    prepare_segmenter(bulk=True)
     for name in names:
         settings, found, encoder, library = _library(name)
-        paths = [found.corpus] if found.corpus.is_dir() else []
         with output.progress(f"{found.name:<12}", quiet=as_json) as progress:
-            report = Ingest(library, encoder, settings=settings, progress=progress).add_paths(paths, scope="corpus", prune=True)
-            with library.writing():
-                library.purge()
-                library.publish(lambda rows, vectors: FaissIndex.build(rows, vectors).to_bytes())
-            asked = Encoder(compiled_folder(settings))
-            Ingest(library, encoder, settings=settings, progress=progress).set_questions(training_files(found.folder, found.manifest), query_encoder=asked)
+            report = bring_up_to_date(found, library, encoder, settings=settings, progress=progress)
         _show_report(found.name, report, library, as_json=as_json)
 
 

@@ -82,18 +82,15 @@ def _export_line(folder: Path, settings: Settings) -> str:
 
 def _build(domain: Domain, settings: Settings, *, quiet: bool) -> tuple[int, int]:
     from core.encoder import Encoder, compiled_folder
-    from core.ingest import Ingest
+    from core.ingest import bring_up_to_date
     from core.library import Library
-    from core.manifest import training_files
     from core.text import prepare_segmenter
 
-    prepare_segmenter()
-    encoder = Encoder(compiled_folder(settings), precision="int8")
+    prepare_segmenter(bulk=True)
+    encoder = Encoder(compiled_folder(settings))
     library = Library(settings.home / "libraries" / domain.name, encoder_id=encoder.id)
     with output.progress(domain.name, quiet=quiet) as progress:
-        ingest = Ingest(library, encoder, settings=settings, progress=progress)
-        ingest.add_paths([domain.corpus], scope="corpus", prune=True)
-        ingest.set_questions(training_files(domain.folder, domain.manifest), query_encoder=Encoder(compiled_folder(settings)))
+        bring_up_to_date(domain, library, encoder, settings=settings, progress=progress)
     return library.counts()
 
 

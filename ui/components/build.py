@@ -8,7 +8,6 @@ from core.encoder import compiled_folder
 from core.errors import DomainkitError
 from core.ingest import IngestReport, Progress
 from core.library import Library
-from core.manifest import training_files
 from core.registry import Domain
 from core.settings import Settings
 from core.types import Language
@@ -49,7 +48,7 @@ def build_library(domain: Domain, settings: Settings, *, progress: Progress) -> 
     Raises:
         DomainkitError: another process is writing, the disk is full, or no encoder is installed.
     """
-    from core.ingest import Ingest
+    from core.ingest import bring_up_to_date
     from core.text import prepare_segmenter
 
     if not encoder_ready(settings):
@@ -57,15 +56,8 @@ def build_library(domain: Domain, settings: Settings, *, progress: Progress) -> 
 
         progress("encoder", 0, 1)
         ensure_compiled(settings)
-    prepare_segmenter()
-    library = writable_library(domain)
-    ingest = Ingest(library, state.encoder(precision="int8"), settings=settings, progress=progress)
-    report = ingest.add_paths([domain.corpus] if domain.corpus.is_dir() else [], scope="corpus", prune=True)
-    with library.writing():
-        library.purge()
-        publish(library)
-    ingest.set_questions(training_files(domain.folder, domain.manifest), query_encoder=state.encoder())
-    return report
+    prepare_segmenter(bulk=True)
+    return bring_up_to_date(domain, writable_library(domain), state.encoder(), settings=settings, progress=progress)
 
 
 def missing_library(domain: Domain, settings: Settings, lang: Language) -> None:
