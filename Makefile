@@ -3,47 +3,56 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.developing
+PIP := $(BIN)/python -m pip install --quiet --no-compile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TIERS := tests --ignore=tests/browser
 
-.PHONY: run install prepare test test-quick lint format types imports bench soak demo clean browser-packages
+.PHONY: run install develop prepare test test-quick lint format types imports bench soak demo clean browser-packages
 
 run: install
 	@$(BIN)/domainkit ui
 
 install: $(STAMP)
+develop: $(DEV_STAMP)
 
-# torch first and by itself: a resolver that meets it later may bring gigabytes of CUDA.
+# torch first and by itself: a resolver that meets it later may bring gigabytes of CUDA. Byte code is made at first import, not here:
+# most of what is installed is never imported.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "domainkit needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing torch (the largest package) ..."
-	@$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	@$(PIP) -c constraints.txt torch==2.13.0
 	@echo "installing the rest ..."
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(PIP) -c constraints.txt -e .
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	@echo "installing the tools of development ..."
+	@$(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 prepare: install
 	@$(BIN)/domainkit reindex
 
-test: install lint types imports browser-packages
+test: develop lint types imports browser-packages
 	@$(BIN)/python -m pytest tests
 
-test-quick: install
+test-quick: develop
 	@$(BIN)/python -m pytest $(TIERS) -m 'not slow and not browser'
 
-lint: install
+lint: develop
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-format: install
+format: develop
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-types: install
+types: develop
 	@$(BIN)/mypy
 
-imports: install
+imports: develop
 	@$(BIN)/lint-imports --no-cache
 
 # The browser tests need Chromium and a font with Chinese; install both where that is allowed, else say so plainly.
@@ -56,10 +65,10 @@ browser-packages:
 	  if [ "$$CI" = true ]; then echo "chromium is missing and could not be installed: the browser tests cannot be left out in CI"; exit 1; \
 	  else echo "NOTE: chromium is missing, so the browser tests are left out (install it with: apt-get install chromium fonts-noto-cjk)"; fi; }
 
-bench: prepare
+bench: develop prepare
 	@$(BIN)/python -m benchmarks
 
-soak: prepare
+soak: develop prepare
 	@DOMAINKIT_SOAK=1 $(BIN)/python -m pytest tests -m soak
 
 demo: prepare

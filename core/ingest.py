@@ -179,9 +179,8 @@ class Ingest:
         Raises:
             ManifestError: a line is not a valid item.
         """
-        digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
-        digest.update(f"{self._library.passages_sha256()}\0{query_encoder.id}\0{','.join(head.sha256 for head in (heads or {}).values())}".encode())
-        if self._library.questions_sha256() == digest.hexdigest():
+        digest = _bank_sha256(files, self._library, query_encoder, heads or {})
+        if self._library.questions_sha256() == digest:
             return self._library.question_count()
         found: list[tuple[str, EvalItem, tuple[tuple[int, int, int], ...]]] = []
         for path in files:
@@ -190,8 +189,9 @@ class Ingest:
                 if places or not item.answerable:
                     found.append((path.name, item, tuple(sorted(places))))
         # A language whose questions are compared by their words alone needs no encoding of them.
-        order = sorted((n for n, (_, item, _) in enumerate(found) if DENSE_SHARE[item.lang]), key=lambda n: len(found[n][1].question))
-        vectors: dict[int, NDArray[np.float32]] = {}
+        vectors = self._held_vectors(found, query_encoder)
+        missing = (n for n, (_, item, _) in enumerate(found) if DENSE_SHARE[item.lang] and n not in vectors)
+        order = sorted(missing, key=lambda n: len(found[n][1].question))
         for at in range(0, len(order), QUESTIONS_PER_BATCH):
             self._progress("questions", at, len(order))
             part = order[at : at + QUESTIONS_PER_BATCH]
@@ -206,9 +206,17 @@ class Ingest:
         ]  # fmt: skip
         banks = {lang: pack([question for question in stored if question.lang == lang], head=(heads or {}).get(lang)) for lang in LANGUAGES}
         with self._library.writing():
-            self._library.set_questions(stored, sha256=digest.hexdigest(), banks=banks)
+            self._library.set_questions(stored, sha256=digest, banks=banks)
             self._library.publish(lambda ids, vectors: FaissIndex.build(ids, vectors).to_bytes())
         return len(stored)
+
+    def _held_vectors(self, found: Sequence[tuple[str, EvalItem, object]], encoder: Encoder) -> dict[int, NDArray[np.float32]]:
+        """Return the encodings that the present bank has of the same questions, by their number."""
+        if self._library.encoder() != encoder.id:
+            return {}
+        held = {(lang, question.text): question.vector for lang in LANGUAGES if DENSE_SHARE[lang] for question in self._library.questions(lang)}
+        keys = [(item.lang, item.question) for _, item, _ in found]
+        return {n: held[key] for n, key in enumerate(keys) if key in held}
 
     def _places(self, source: EvalSource, lang: Language) -> list[tuple[int, int, int]]:
         """Look a quote up once, however many questions it answers."""
@@ -253,6 +261,25 @@ class Ingest:
             if done.unchanged:
                 self._library.refresh_file_hash(done.unchanged, done.digest)
             self._erased += self._library.finish_file(scope=done.scope, source=done.source, sha256=done.digest)
+
+
+def _bank_sha256(files: Sequence[Path], library: Library, encoder: Encoder, heads: Mapping[Language, QuestionHead]) -> str:
+    """Return a hash of all that a question bank is made from."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
+    digest.update(f"{library.passages_sha256()}\0{encoder.id}\0{','.join(head.sha256 for head in heads.values())}".encode())
+    return digest.hexdigest()
+
+
+def is_up_to_date(domain: Domain, library: Library, encoder: Encoder) -> bool:
+    """Whether :func:`bring_up_to_date` would find nothing to do. Costs a hash of each file of the domain."""
+    if not library.exists() or library.generation() is None:
+        return False
+    stored = {row.source for row in library.documents(scope="corpus")}
+    corpus = [domain.corpus] if domain.corpus.is_dir() else []
+    files = {source_name(path, root=root): path for root in corpus for path in iter_files([root], on_skip=lambda path, why: None)}
+    same = stored <= set(files) and all(library.file_sha256(scope="corpus", source=source) == sha256_file(path) for source, path in files.items())
+    heads = load_heads(domain.folder / domain.manifest.paths.training, encoder_id=encoder.id)
+    return same and library.questions_sha256() == _bank_sha256(training_files(domain.folder, domain.manifest), library, encoder, heads)
 
 
 def bring_up_to_date(domain: Domain, library: Library, encoder: Encoder, *, settings: Settings, progress: Progress | None = None) -> IngestReport:

@@ -27,7 +27,7 @@ from core.types import LANGUAGES, Language
 from evals.headfit import fit_on, sentence_examples
 
 FOLDS = 3
-PER_FILE: dict[Variant, int] = {"plain": 150, "asked": 150, "learned": 500}
+PER_FILE: dict[Variant, int] = {"plain": 100, "asked": 100, "learned": 300}
 """Questions of a file that are used at most."""
 STRENGTH = 0.1
 """Inverse strength of the L2 penalty."""

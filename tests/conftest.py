@@ -57,7 +57,7 @@ def settings(home: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def encoder(settings: Settings) -> Encoder:
-    """The compiled encoder in full precision."""
+    """The compiled encoder as everything uses it."""
     return Encoder(compiled_folder(settings))
 
 
@@ -95,7 +95,7 @@ POLICY = """
 en = ["want to die", "kill myself"]
 zh = ["不想活"]
 [groups.poison]
-en = ["poison * neighbour*"]
+en = ["poison .. neighbour*"]
 [[rules]]
 id = "crisis"
 action = "escalate"

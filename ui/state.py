@@ -52,17 +52,17 @@ def registry() -> Registry:
 
 
 @st.cache_resource(show_spinner=False)
-def _encoder(folder: Path, precision: str) -> Encoder:
-    return Encoder(folder, precision=precision)
+def _encoder(folder: Path) -> Encoder:
+    return Encoder(folder)
 
 
-def encoder(*, precision: str = "fp32") -> Encoder:
+def encoder() -> Encoder:
     """Return the process's encoder.
 
     Raises:
         ModelError: it is not compiled yet.
     """
-    return _encoder(compiled_folder(get_settings()), precision)
+    return _encoder(compiled_folder(get_settings()))
 
 
 @st.cache_resource(show_spinner=False)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -10,88 +9,49 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from passage_samples import hit
 
-from core.abstention import FEATURES, Calibration, LogisticModel, features, load_calibration, question_language, shipped_model
+from core.abstention import Calibration, draft_confidence, load_calibration, question_language
 from core.encoder import Encoder
 from core.errors import ManifestError
 from core.library import Library
 from core.models import Draft, Quote, Request
 from core.models.quoting import QuotingAnswerer
-from core.questions import Likeness
 from core.retrieval import Retrieval, Retriever
-from core.types import LANGUAGES, Hit, Language
 
 pytestmark = pytest.mark.usefixtures("home")
-SHARE = st.floats(0, 1)
-WORDS = st.lists(st.sampled_from(["tulip", "october", "郁金香", "15", "", "the"]), max_size=5, unique=True)
 
 
-@st.composite
-def retrievals(draw: st.DrawFn) -> Retrieval:
-    hits: list[Hit] = []
-    for number in range(draw(st.integers(0, 4))):
-        text = draw(st.sampled_from(["Plant tulips in October. Water them.", "One.", "郁金香应在十月种下。", "No words 15"]))
-        found = hit(text, document=f"d{draw(st.integers(0, 1))}", score=draw(st.floats(-1, 3)))
-        scores = tuple(draw(st.floats(-1, 3)) for _ in found.passage.sentences) if draw(st.booleans()) else ()
-        hits.append(found.model_copy(update={"row": number, "sentence_scores": scores}))
-    words = tuple(draw(WORDS))
-    likeness = Likeness(passages=draw(st.dictionaries(st.integers(0, 5), SHARE, max_size=3)), unanswerable=draw(SHARE))
-    query = draw(st.one_of(st.text(max_size=40), st.sampled_from(["how many tulips", "多少", "who was it"])))
-    idf = {word: draw(st.floats(1e-6, 12)) for word in words}
-    return Retrieval(query=query, lang=draw(st.sampled_from(LANGUAGES)), hits=tuple(hits), words=words, idf=idf, generation=1, likeness=likeness)
+def retrieval(*confidences: float) -> Retrieval:
+    hits = tuple(hit(f"Tulips {n}.").model_copy(update={"confidence": confidence}) for n, confidence in enumerate(confidences))
+    return Retrieval(query="x", lang="en", hits=hits, words=("x",), idf={}, generation=1)
 
 
-@given(retrievals(), st.booleans())
-@examples(max_examples=250, deadline=None)
-def test_features_are_finite_on_anything_and_give_a_confidence(retrieval: Retrieval, quoting: bool) -> None:
-    draft = Draft(quotes=(Quote(hit=len(retrieval.hits) - 1, sentence=0),)) if quoting and retrieval.hits else Draft(text="free text")
-    found = features(retrieval, draft)
-    assert set(FEATURES) <= set(found)
-    assert all(math.isfinite(value) for value in found.values())
-    for lang in LANGUAGES:
-        assert 0 <= shipped_model(lang).confidence(found) <= 1
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), st.floats(-1e6, 1e6))
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.data())
 @examples(max_examples=100, deadline=None)
-def test_confidence_is_monotone_in_each_feature(pair: list[float], other: float) -> None:
-    model = LogisticModel(names=("a", "b"), mean=(0.5, 0.0), scale=(2.0, 1.0), weights=(1.5, -0.5), intercept=0.1)
-    low, high = sorted(pair)
-    assert model.confidence({"a": low, "b": other}) <= model.confidence({"a": high, "b": other})
-    assert model.confidence({"a": other, "b": low}) >= model.confidence({"a": other, "b": high})
+def test_draft_confidence_is_that_of_the_passage_quoted_first(confidences: list[float], data: st.DataObject) -> None:
+    quoted = data.draw(st.lists(st.integers(0, len(confidences) - 1), min_size=1, max_size=3))
+    draft = Draft(quotes=tuple(Quote(hit=n, sentence=0) for n in quoted))
+    assert draft_confidence(retrieval(*confidences), draft) == confidences[quoted[0]]
 
 
-@pytest.mark.parametrize("lang", LANGUAGES)
-def test_shipped_model_names_known_features_and_has_no_zero_scale(lang: Language) -> None:
-    model = shipped_model(lang)
-    assert model.names == FEATURES
-    assert len(model.mean) == len(model.scale) == len(model.weights) == len(FEATURES)
-    assert min(model.scale) > 0
+def test_draft_confidence_of_a_free_text_is_the_best_hits() -> None:
+    assert draft_confidence(retrieval(0.7, 0.2), Draft(text="free text")) == 0.7
 
 
-def test_features_of_a_retrieval_without_hits_are_zero() -> None:
-    found = features(Retrieval(query="x", lang="en", hits=(), words=("x",), idf={}, generation=0), Draft())
-    assert found == dict.fromkeys(FEATURES, 0.0)
+@pytest.mark.parametrize("draft", [Draft(), Draft(text="free text")])
+def test_draft_confidence_without_hits_is_zero(draft: Draft) -> None:
+    assert draft_confidence(retrieval(), draft) == 0.0
 
 
-def test_features_tell_an_answer_from_a_near_miss(garden_library: Library, encoder: Encoder) -> None:
+def test_draft_confidence_tells_an_answer_from_a_near_miss(garden_library: Library, encoder: Encoder) -> None:
     retriever = Retriever(garden_library, encoder)
 
     def confidence(question: str) -> float:
-        retrieval = retriever.search(question, k=6, lang="en")
-        draft = QuotingAnswerer().answer(Request(question=question, lang="en", hits=retrieval.hits))
-        return shipped_model("en").confidence(features(retrieval, draft))
+        found = retriever.search(question, k=6, lang="en")
+        return draft_confidence(found, QuotingAnswerer().answer(Request(question=question, lang="en", hits=found.hits)))
 
     right = [confidence(question) for question in ("When should tulip bulbs be planted?", "How long does compost take to be ready?")]
     wrong = [confidence(question) for question in ("Who won the football world cup in 1998?", "How do I apply for a passport?")]
     assert min(right) > max(wrong) + 0.2
-
-
-def test_features_notice_a_number_asked_for_and_not_given() -> None:
-    asked = Retrieval(
-        query="how many tulips are there", lang="en", hits=(hit("Tulips are flowers."), hit("Tulips: 15.")), words=("tulip",), idf={"tulip": 1.0}, generation=1
-    )
-    assert features(asked, Draft(quotes=(Quote(hit=0, sentence=0),)))["lone_number"] == 1.0
-    assert features(asked, Draft(quotes=(Quote(hit=1, sentence=0),)))["lone_number"] == 0.0
 
 
 def test_load_calibration_reads_what_was_written(tmp_path: Path) -> None:

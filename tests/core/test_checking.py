@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from head_samples import head_tensors, write_heads
+from safetensors.numpy import save
 
 from core.checking import CheckReport, check_domain, check_folder
 from core.checking.corpus import units
@@ -78,18 +80,23 @@ def test_check_domain_checks_what_the_registry_found(law: Path) -> None:
     assert check_domain(domain, today=TODAY).problems == ()
 
 
-@pytest.mark.parametrize("name", ["medical", "finance", "education"])
-def test_check_folder_is_quick_on_a_shipped_domain(name: str) -> None:
+@pytest.fixture(scope="module", params=["medical", "finance", "education"])
+def shipped(request: pytest.FixtureRequest) -> tuple[CheckReport, float]:
+    """The report of a shipped domain, and the seconds of processor time that it took."""
     begun = time.process_time()
-    report = check_folder(ROOT / "domains" / name)
-    assert time.process_time() - begun < 3
+    return check_folder(ROOT / "domains" / request.param), time.process_time() - begun
+
+
+def test_check_folder_is_quick_on_a_shipped_domain(shipped: tuple[CheckReport, float]) -> None:
+    report, seconds = shipped
+    # Some 25,000 training questions are looked up in the corpus and in each other.
+    assert seconds < 6
     assert report.articles >= 60
     assert report.items >= 200
 
 
-@pytest.mark.parametrize("name", ["medical", "finance", "education"])
-def test_check_folder_finds_no_error_in_a_shipped_domain(name: str) -> None:
-    assert [str(problem) for problem in check_folder(ROOT / "domains" / name).errors] == []
+def test_check_folder_finds_no_error_in_a_shipped_domain(shipped: tuple[CheckReport, float]) -> None:
+    assert [str(problem) for problem in shipped[0].errors] == []
 
 
 def test_check_folder_imports_no_model_and_no_framework() -> None:
@@ -492,6 +499,52 @@ def test_training_question_that_is_an_eval_question_is_an_error(law: Path) -> No
     rows = (law / ITEMS).read_text("utf-8").splitlines()
     (law / "training/questions.jsonl").write_text(json.dumps({**json.loads(rows[5]), "id": "t1"}) + "\n")
     assert "training/questions.jsonl:1: the training question is also a test question" in only(check(law))
+
+
+GROUP = {"lang": "en", "document": "about-this-assistant", "answerable": False, "questions": ["who built the first printing press", "is it any good at chess"]}
+
+
+def train(folder: Path, *rows: dict[str, Any]) -> None:
+    (folder / "training").mkdir(exist_ok=True)
+    (folder / "training/batch.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+
+
+def test_training_group_is_checked_question_by_question(law: Path) -> None:
+    item = json.loads((law / ITEMS).read_text("utf-8").splitlines()[1])
+    (source,) = item["sources"]
+    good = {"lang": "en", "document": source["document"], "quote": source["quote"], "questions": ["what would somebody ask", "and somebody else"]}
+    train(law, GROUP, good)
+    assert check(law).problems == ()
+    train(law, GROUP, {**good, "questions": ["what would somebody ask", item["question"]]})
+    assert "training/batch.jsonl:2: the training question is also a" in only(check(law))
+
+
+def test_training_group_whose_quote_is_not_in_the_document_is_an_error(law: Path) -> None:
+    train(law, {**GROUP, "answerable": True, "quote": "Questions can be asked in Latin.", "questions": ["may I write Latin"]})
+    assert "training/batch.jsonl:1: quote is not in 'about-this-assistant': 'Questions can be asked in Latin.'" in only(check(law))
+
+
+def test_training_group_that_is_not_valid_is_named_with_its_line(law: Path) -> None:
+    train(law, GROUP, {**GROUP, "answerable": True})
+    assert "training/batch.jsonl:2: " in only(check(law))
+    assert "an answerable group needs the quote that answers" in only(check(law))
+
+
+def test_training_question_asked_twice_is_warned_about(law: Path) -> None:
+    train(law, GROUP, {**GROUP, "questions": [GROUP["questions"][0]]})
+    assert "warning training/batch.jsonl:2: the same question as" in only(check(law))
+
+
+def test_eval_set_holds_no_groups(law: Path) -> None:
+    edit(law, ITEMS, lambda text: text + json.dumps(GROUP) + "\n")
+    assert not check(law).ok
+
+
+def test_files_of_question_heads_are_accepted(law: Path) -> None:
+    train(law, GROUP)
+    data = save(head_tensors(["licence"]))
+    write_heads(law / "training", {"en": data}, encoder_id="all-MiniLM-L6-v2@53aa51172d14")
+    assert check(law).problems == ()
 
 
 def test_quote_that_is_not_in_the_document_is_an_error(law: Path) -> None:

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from head_samples import head_tensors, sample_head, write_heads
+from safetensors.numpy import save
 
-from core.encoder import Encoder
-from core.errors import LibraryError, UsageError
-from core.ingest import Ingest, IngestReport, encode_passages
+from core.encoder import Encoder, compiled_folder
+from core.errors import IntegrityError, LibraryError, ManifestError, UsageError
+from core.ingest import Ingest, IngestReport, bring_up_to_date, encode_passages, is_up_to_date
 from core.library import Library
-from core.manifest import training_files
+from core.manifest import load_manifest, training_files
+from core.questions import QuestionBank
 from core.registry import Domain
 from core.retrieval import Retriever
 from core.settings import Settings
@@ -50,6 +55,19 @@ class Workshop:
 
     def titles(self, question: str) -> list[str]:
         return [hit.title for hit in Retriever(self.library, self.encoder).search(question, k=3, lang="en").hits]
+
+
+@pytest.fixture(scope="module")
+def exact(settings: Settings) -> Encoder:
+    """The encoder in full precision, whose vectors do not depend on the batch."""
+    return Encoder(compiled_folder(settings), precision="fp32")
+
+
+@pytest.fixture
+def own(garden: Domain, tmp_path: Path) -> Domain:
+    """A copy of the garden that a test may change."""
+    folder = Path(shutil.copytree(garden.folder, tmp_path / "garden"))
+    return Domain(manifest=load_manifest(folder), folder=folder, door="test")
 
 
 @pytest.fixture
@@ -235,22 +253,22 @@ def test_interrupted_run_keeps_its_batches_and_resumes(shop: Workshop, monkeypat
 
 
 def test_ingest_in_small_and_large_batches_gives_the_same_vectors(
-    encoder: Encoder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exact: Encoder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     for name, size, tokens in (("small", 1, 256), ("large", 1_000, 65_536)):
         monkeypatch.setattr("core.ingest.BATCH_PASSAGES", size)
         (tmp_path / name).mkdir()
-        shop = Workshop(tmp_path / name, encoder, settings.model_copy(update={"batch_tokens": tokens}))
+        shop = Workshop(tmp_path / name, exact, settings.model_copy(update={"batch_tokens": tokens}))
         for number in range(6):
             shop.write(f"n{number}.md", f"# Herb {number}\n\n" + f"Herb number {number} grows here. " * (1 + 9 * number))
         shop.add()
         found.append(shop.library.vectors()[1])
     assert found[0].shape == found[1].shape
-    assert (found[0] * found[1]).sum(axis=1).min() > 0.999
+    assert (found[0] * found[1]).sum(axis=1).min() > 0.9999
 
 
-def test_encode_passages_keeps_the_order_given(garden_library: Library, encoder: Encoder) -> None:
+def test_encode_passages_keeps_the_order_given(exact: Encoder) -> None:
     from core.documents.blocks import verbatim_page
     from core.documents.parsed import Limits, OutputBudget
     from core.documents.splitting import split
@@ -262,8 +280,8 @@ def test_encode_passages_keeps_the_order_given(garden_library: Library, encoder:
         page = verbatim_page(text, OutputBudget(Limits()))
         document = Document(id=f"{number:064}", external_id=str(number), title="T", source="s", lang="en", pages=(page,), aliases=("alias",))
         items.append((document, next(iter(split(document)))))
-    together = encode_passages(encoder, items, batch_tokens=300)
-    alone = [encode_passages(encoder, [item], batch_tokens=300)[0] for item in items]
+    together = encode_passages(exact, items, batch_tokens=300)
+    alone = [encode_passages(exact, [item], batch_tokens=300)[0] for item in items]
     for left, right in zip(together, alone, strict=True):
         assert np.abs(left.passage - right.passage).max() < 1e-3
 
@@ -298,15 +316,211 @@ def test_set_questions_leaves_out_questions_whose_article_is_gone(garden: Domain
 def test_set_questions_follows_a_document_that_was_removed_and_added_again(garden: Domain, shop: Workshop) -> None:
     files = training_files(garden.folder, garden.manifest)
 
-    def bring_up_to_date() -> None:
+    def add_both() -> None:
         shop.add(garden.corpus, scope="corpus")
         Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(files, query_encoder=shop.encoder)
 
-    bring_up_to_date()
+    add_both()
     shop.library.remove([row.id for row in shop.library.documents() if row.title == "Tulips"])
-    bring_up_to_date()
+    add_both()
     rows = set(shop.library.vectors()[0].tolist())
     assert {row for question in shop.library.questions("en") for row, _, _ in question.passages} <= rows
+
+
+QUOTE = "Plant tulip bulbs in October, about 15 cm deep."
+
+
+def test_set_questions_reads_groups_and_places_each_of_their_questions(shop: Workshop, own: Domain) -> None:
+    shop.add(own.corpus, scope="corpus")
+    (own.folder / "training" / "batch.jsonl").write_text(
+        lines(
+            {"lang": "en", "document": "tulips", "quote": QUOTE, "questions": ["tulips when", "which month for tulips"]},
+            {"lang": "en", "document": "tulips", "answerable": False, "questions": ["what do tulips cost"]},
+            {"lang": "zh", "document": "roses", "quote": "在朝外的芽上方剪断。", "questions": ["玫瑰剪在哪里"]},
+            {"lang": "en", "document": "tulips", "quote": "A sentence that no article holds.", "questions": ["is it lost"]},
+        ),
+        "utf-8",
+    )
+    files = training_files(own.folder, own.manifest)
+    assert Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(files, query_encoder=shop.encoder) == 6
+    stored = {question.text: question for question in [*shop.library.questions("en"), *shop.library.questions("zh")]}
+    assert stored["tulips when"].passages == stored["which month for tulips"].passages == stored["best time of year to put tulips in"].passages
+    assert stored["what do tulips cost"].passages == ()
+    assert (len(stored["玫瑰剪在哪里"].passages), stored["玫瑰剪在哪里"].origin) == (1, "batch.jsonl")
+    assert "is it lost" not in stored
+
+
+def test_set_questions_encodes_no_question_of_a_language_compared_by_words_alone(shop: Workshop, own: Domain) -> None:
+    shop.add(own.corpus, scope="corpus")
+    (own.folder / "training" / "zh.jsonl").write_text(lines({"lang": "zh", "document": "roses", "answerable": False, "questions": ["玫瑰多少钱", "玫瑰香吗"]}), "utf-8")
+    Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
+    assert [question.vector.shape for question in shop.library.questions("zh")] == [(0,), (0,)]
+    assert [question.vector.shape for question in shop.library.questions("en")] == [(shop.encoder.dimension,)] * 2
+
+
+def test_set_questions_packs_a_bank_that_knows_its_questions(shop: Workshop, own: Domain) -> None:
+    shop.add(own.corpus, scope="corpus")
+    Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
+    bank = QuestionBank(shop.library.question_bank("en"), "en")
+    text = "best time of year to put tulips in"
+    (place,) = next(question.passages for question in shop.library.questions("en") if question.text == text)
+    found = bank.compare(text, shop.encoder.encode([text])[0])
+    assert len(bank) == 2
+    assert found.passages[place[0]] > 0.95 > found.unanswerable
+    assert len(QuestionBank(shop.library.question_bank("zh"), "zh")) == 0
+
+
+def test_set_questions_packs_anew_when_a_head_is_another(shop: Workshop, own: Domain) -> None:
+    shop.add(own.corpus, scope="corpus")
+    files, revisions = training_files(own.folder, own.manifest), []
+    for seed in (None, 1, 2, 2):
+        heads = {} if seed is None else {"en": sample_head(["tulips"], encoded=shop.encoder.dimension, seed=seed)}
+        Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(files, query_encoder=shop.encoder, heads=heads)
+        revisions.append(shop.library.revision())
+        assert shop.library.question_bank("en").get("head", b"").decode() == (heads["en"].sha256 if heads else "")
+    assert revisions[0] < revisions[1] < revisions[2] == revisions[3]
+
+
+def test_set_questions_that_cannot_be_read_leave_the_bank_as_it_was(shop: Workshop, own: Domain) -> None:
+    shop.add(own.corpus, scope="corpus")
+    ingest = Ingest(shop.library, shop.encoder, settings=shop.settings)
+    ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
+    (own.folder / "training" / "z.jsonl").write_text('{"questions": []}\n')
+    with pytest.raises(ManifestError, match=r"z.jsonl:1"):
+        ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
+    assert shop.library.question_count() == 2
+
+
+def test_set_questions_tells_its_progress(shop: Workshop, own: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.ingest.QUESTIONS_PER_BATCH", 1)
+    shop.add(own.corpus, scope="corpus")
+    steps: list[tuple[str, int, int]] = []
+    ingest = Ingest(shop.library, shop.encoder, settings=shop.settings, progress=lambda *step: steps.append(step))
+    ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
+    assert steps == [("questions", 0, 2), ("questions", 1, 2)]
+
+
+def test_set_questions_encodes_only_questions_that_the_bank_did_not_hold(shop: Workshop, own: Domain) -> None:
+    shop.add(own.corpus, scope="corpus")
+    steps: list[tuple[str, int, int]] = []
+    ingest = Ingest(shop.library, shop.encoder, settings=shop.settings, progress=lambda *step: steps.append(step))
+    ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
+    before = {question.text: question.vector for question in shop.library.questions("en")}
+    (own.folder / "training" / "more.jsonl").write_text(lines({"lang": "en", "document": "roses", "answerable": False, "questions": ["what do roses cost"]}), "utf-8")
+    ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
+    assert steps == [("questions", 0, 2), ("questions", 0, 1)]
+    after = {question.text: question.vector for question in shop.library.questions("en")}
+    assert all(np.array_equal(after[text], vector) for text, vector in before.items())
+    assert np.linalg.norm(after["what do roses cost"]) == pytest.approx(1.0, abs=1e-2)
+
+
+def update(shop: Workshop, domain: Domain) -> IngestReport:
+    return bring_up_to_date(domain, shop.library, shop.encoder, settings=shop.settings)
+
+
+def test_bring_up_to_date_stores_corpus_questions_and_an_index(shop: Workshop, own: Domain) -> None:
+    report = update(shop, own)
+    assert (report.added, report.erased, report.failed) == (5, 0, ())
+    assert shop.library.question_count() == 2
+    generation = shop.library.generation()
+    assert generation is not None and generation.revision == shop.library.revision()
+
+
+def test_bring_up_to_date_again_changes_nothing(shop: Workshop, own: Domain) -> None:
+    update(shop, own)
+    revision = shop.library.revision()
+    assert (update(shop, own).added, shop.library.revision()) == (0, revision)
+
+
+def test_bring_up_to_date_erases_removed_documents_for_good(shop: Workshop, own: Domain) -> None:
+    shop.write("mint.md", MINT)
+    update(shop, own)
+    shop.add()
+    removed = shop.library.find("mint.md")
+    shop.library.remove(removed)
+    update(shop, own)
+    assert shop.library.restore(removed) == []
+
+
+def test_bring_up_to_date_keeps_what_a_user_added(shop: Workshop, own: Domain) -> None:
+    shop.write("mint.md", MINT)
+    shop.add()
+    update(shop, own)
+    assert "mint.md" in shop.sources()
+
+
+def test_bring_up_to_date_leaves_out_questions_whose_sentence_was_rewritten(shop: Workshop, own: Domain) -> None:
+    update(shop, own)
+    article = own.corpus / "en" / "tulips.md"
+    article.write_text(article.read_text("utf-8").replace("in October", "in November"), "utf-8")
+    update(shop, own)
+    assert [question.text for question in shop.library.questions("en")] == ["which fertiliser do tulips like"]
+
+
+def test_bring_up_to_date_packs_the_bank_with_the_domains_heads(shop: Workshop, own: Domain) -> None:
+    data = save(head_tensors(["tulips"], encoded=shop.encoder.dimension))
+    write_heads(own.folder / "training", {"en": data}, encoder_id=shop.encoder.id)
+    update(shop, own)
+    assert {"head", "learned"} <= set(shop.library.question_bank("en"))
+    write_heads(own.folder / "training", {"en": data}, encoder_id="other@1")
+    update(shop, own)
+    assert not {"head", "learned"} & set(shop.library.question_bank("en"))
+
+
+def test_bring_up_to_date_refuses_a_head_that_was_changed(shop: Workshop, own: Domain) -> None:
+    write_heads(own.folder / "training", {"en": save(head_tensors(["tulips"], encoded=shop.encoder.dimension))}, encoder_id=shop.encoder.id)
+    (own.folder / "training" / "head-en.safetensors").write_bytes(b"changed")
+    with pytest.raises(IntegrityError, match="does not have the hash"):
+        update(shop, own)
+
+
+def test_bring_up_to_date_of_a_domain_without_corpus_and_questions_is_an_empty_library(shop: Workshop, own: Domain) -> None:
+    shutil.rmtree(own.corpus)
+    shutil.rmtree(own.folder / "training")
+    assert update(shop, own).added == 0
+    assert (shop.library.counts(), shop.library.question_count()) == ((0, 0), 0)
+    assert shop.library.generation() is not None
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def test_library_is_up_to_date_only_after_it_was_brought_so(shop: Workshop, own: Domain) -> None:
+    assert not is_up_to_date(own, shop.library, shop.encoder)
+    assert not shop.library.exists()
+    update(shop, own)
+    assert is_up_to_date(own, shop.library, shop.encoder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda shop, own: rewrite(own.corpus / "en" / "tulips.md", "in October", "in November"),
+        lambda shop, own: (own.corpus / "en" / "mint.md").write_text(MINT),
+        lambda shop, own: (own.corpus / "en" / "tulips.md").unlink(),
+        lambda shop, own: rewrite(own.folder / "training" / "questions.jsonl", "best time", "best day"),
+        lambda shop, own: (own.folder / "training" / "questions.jsonl").unlink(),
+        lambda shop, own: write_heads(own.folder / "training", {"en": save(head_tensors(["x"], encoded=shop.encoder.dimension))}, encoder_id=shop.encoder.id),
+        lambda shop, own: shop.library.remove([shop.library.documents()[0].id]),
+    ],
+)
+def test_library_is_out_of_date_when_anything_of_the_domain_changed(shop: Workshop, own: Domain, change: Callable[[Workshop, Domain], object]) -> None:
+    update(shop, own)
+    change(shop, own)
+    assert not is_up_to_date(own, shop.library, shop.encoder)
+    update(shop, own)
+    assert is_up_to_date(own, shop.library, shop.encoder)
+
+
+def test_library_with_a_users_file_can_be_up_to_date(shop: Workshop, own: Domain) -> None:
+    update(shop, own)
+    shop.write("mint.md", MINT)
+    shop.add()
+    update(shop, own)
+    assert is_up_to_date(own, shop.library, shop.encoder)
 
 
 def test_ingest_leaves_a_sound_database(shop: Workshop) -> None:

@@ -250,12 +250,13 @@ def test_reader_in_another_thread_sees_committed_changes(filled: Library) -> Non
     assert found == [(2, 3)]
 
 
-def test_library_of_a_newer_version_is_refused(filled: Library) -> None:
+@pytest.mark.parametrize(("version", "told"), [(99, "a newer"), (2, "an older")])
+def test_library_of_another_version_is_refused(filled: Library, version: int, told: str) -> None:
     filled.close()
     connection = sqlite3.connect(filled.path)
-    connection.execute("PRAGMA user_version=99")
+    connection.execute(f"PRAGMA user_version={version}")
     connection.close()
-    with pytest.raises(LibraryError, match="written by a newer version of domainkit"):
+    with pytest.raises(LibraryError, match=f"written by {told} version of domainkit; move libraries/library out of DOMAINKIT_HOME"):
         Library(filled.folder).counts()
 
 
@@ -275,6 +276,8 @@ def test_library_that_is_no_database_names_what_to_do(tmp_path: Path) -> None:
         ("UPDATE documents SET lang='xx'", lambda library: library.documents()),
         ("UPDATE generations SET file='../../etc/passwd'", lambda library: library.generation()),
         ("UPDATE meta SET value='many' WHERE key='revision'", lambda library: library.revision()),
+        ("DROP TABLE banks", lambda library: library.question_bank("en")),
+        ("DROP TABLE questions", lambda library: library.question_count()),
         ("DROP TABLE keyword", lambda library: library.keyword('"tulip"', limit=5)),
     ],
 )
@@ -364,6 +367,30 @@ def test_set_questions_replaces_the_bank(filled: Library) -> None:
     assert np.abs(stored[0].vector - unit_vectors("first", 1)[0]).max() < 1e-3
     assert filled.questions("zh") == []
     assert filled.questions_sha256() == "2"
+
+
+def test_set_questions_keeps_the_packed_bank_of_each_language(filled: Library) -> None:
+    banks = {"en": {"count": b"2", "vectors": b"\0\xff"}, "zh": {"count": b"0"}}
+    filled.set_questions([], sha256="1", banks={"en": {"count": b"9", "old": b"old"}})
+    filled.set_questions([], sha256="2", banks=banks)  # type: ignore[arg-type]
+    assert filled.question_bank("en") == banks["en"]
+    assert filled.question_bank("zh") == banks["zh"]
+    filled.set_questions([], sha256="3")
+    assert filled.question_bank("en") == {}
+
+
+def test_question_count_is_over_all_languages(filled: Library) -> None:
+    assert filled.question_count() == 0
+    nothing = np.zeros(0, dtype=np.float32)
+    filled.set_questions(
+        [StoredQuestion(origin="q", lang=lang, text=str(n), words=(), passages=(), vector=nothing) for n, lang in enumerate(("en", "zh", "zh"))], sha256="1"
+    )
+    assert filled.question_count() == 3
+
+
+def test_questions_of_a_language_compared_by_words_alone_have_no_vector(filled: Library) -> None:
+    filled.set_questions([StoredQuestion(origin="q", lang="zh", text="问", words=("问",), passages=(), vector=np.zeros(0, dtype=np.float32))], sha256="1")
+    assert [question.vector.shape for question in filled.questions("zh")] == [(0,)]
 
 
 def test_corpus_sha256_depends_on_the_live_documents_only(filled: Library) -> None:

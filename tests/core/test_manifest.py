@@ -14,12 +14,15 @@ from core.manifest import (
     EvalItem,
     Manifest,
     Policy,
+    QuestionGroup,
     eval_files,
     load_manifest,
     load_policy,
+    parse_training_line,
     read_eval_items,
     read_front_matter,
     read_toml,
+    read_training_questions,
     split_front_matter,
     training_files,
 )
@@ -201,6 +204,84 @@ def test_read_eval_items_names_file_and_line(tmp_path: Path, row: object, messag
 @given(st.builds(EvalItem, id=st.text(min_size=1, max_size=20), question=st.text(min_size=1, max_size=200)))
 def test_eval_items_survive_json(item: EvalItem) -> None:
     assert EvalItem.model_validate_json(item.model_dump_json()) == item
+
+
+GROUP = {"lang": "en", "document": "tulips", "quote": "Plant them in October.", "questions": ["When?", "Which month?"]}
+
+
+def test_question_group_is_one_item_per_question() -> None:
+    first, second = parse_training_line(json.dumps(GROUP), name="batch:7")
+    assert [(item.id, item.question) for item in (first, second)] == [("batch:7-1", "When?"), ("batch:7-2", "Which month?")]
+    assert [(source.document, source.quote) for source in first.sources] == [("tulips", "Plant them in October.")]
+    assert (first.lang, first.answerable, first.split, first.slice) == ("en", True, "dev", {})
+
+
+def test_question_group_that_nothing_answers_names_the_document_it_is_near_to() -> None:
+    (item,) = QuestionGroup.model_validate({"lang": "zh", "document": "tulips", "answerable": False, "questions": ["施什么肥？"]}).items(name="b:1")
+    assert (item.answerable, item.sources, item.slice, item.lang) == (False, (), {"near": "tulips"}, "zh")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"quote": ""}, "an answerable group needs the quote that answers; an unanswerable one has none"),
+        ({"answerable": False}, "an answerable group needs the quote that answers; an unanswerable one has none"),
+        ({"questions": []}, "at least 1 item"),
+        ({"questions": ["?"] * 201}, "at most 200 items"),
+        ({"questions": [""]}, "at least 1 character"),
+        ({"questions": ["x" * 2_001]}, "at most 2000 characters"),
+        ({"questions": "When?"}, "valid tuple"),
+        ({"document": ""}, "at least 1 character"),
+        ({"lang": "de"}, "'en' or 'zh'"),
+        ({"id": "a"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_question_group_refuses_what_cannot_be_learned_from(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        QuestionGroup.model_validate({**GROUP, **change})
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=5),
+    st.booleans(),
+    st.text(min_size=1, max_size=20),
+    st.sampled_from(["en", "zh"]),
+)
+def test_question_group_items_say_what_the_group_says(questions: list[str], answerable: bool, quote: str, lang: str) -> None:
+    line = json.dumps({"lang": lang, "document": "d", "answerable": answerable, "questions": questions, **({"quote": quote} if answerable else {})})
+    items = parse_training_line(line, name="n")
+    assert [item.question for item in items] == questions
+    assert len({item.id for item in items}) == len(items)
+    assert {(item.lang, item.answerable, tuple(source.quote for source in item.sources)) for item in items} == {(lang, answerable, (quote,) if answerable else ())}
+
+
+def test_read_training_questions_reads_groups_and_single_items_in_order(tmp_path: Path) -> None:
+    path = items(tmp_path, GROUP, "", {"id": "a", "question": "Why?"}, {**GROUP, "questions": ["In what month?"]})
+    assert [(item.id, item.question) for item in read_training_questions(path)] == [
+        ("items:1-1", "When?"), ("items:1-2", "Which month?"), ("a", "Why?"), ("items:4-1", "In what month?"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{oops", r"^items.jsonl:2: not JSON$"),
+        ("[]", r"^items.jsonl:2: \(whole file\): "),
+        ({"question": "Why?"}, r"^items.jsonl:2: id: Field required"),
+        ({**GROUP, "hint": 1}, r"^items.jsonl:2: unknown key 'hint'"),
+        ({**GROUP, "quote": ""}, r"^items.jsonl:2: .*an answerable group needs the quote"),
+        ({**GROUP, "questions": ["ok", ""]}, r"^items.jsonl:2: questions.1: "),
+    ],
+)
+def test_read_training_questions_names_file_and_line(tmp_path: Path, row: object, message: str) -> None:
+    with pytest.raises(ManifestError, match=message) as caught:
+        list(read_training_questions(items(tmp_path, GROUP, row)))
+    assert "\n" not in str(caught.value)
+
+
+def test_read_eval_items_refuses_a_group(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"items.jsonl:1: "):
+        list(read_eval_items(items(tmp_path, GROUP)))
 
 
 def test_eval_and_training_files_come_in_name_order(tmp_path: Path) -> None:

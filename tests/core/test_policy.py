@@ -42,6 +42,12 @@ def test_policy_terms_match_words_stems_and_short_gaps(text: str, fires: bool) -
     assert (CHEST.decide(text, "en") is not None) is fires
 
 
+@pytest.mark.xfail(strict=True, reason="a star alone is dropped, so the words beside it must touch; shipped rules are written as if it stood for a word")
+@pytest.mark.parametrize(("term", "text"), [("guaranteed * return*", "guaranteed monthly returns"), ("is * * a buy", "is this stock a buy")])
+def test_policy_star_alone_stands_for_one_word(term: str, text: str) -> None:
+    assert gate(rule("star", "star"), star=Terms(en=(term,))).decide(text, "en") is not None
+
+
 def test_policy_terms_of_both_languages_are_tried_whatever_the_language() -> None:
     assert CHEST.decide("chest pain", "zh") == Decision(action="escalate", rule="chest", notice="请立即行动")
     assert CHEST.decide("胸口疼", "en") == Decision(action="escalate", rule="chest", notice="act now")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from head_samples import sample_head
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -20,8 +21,12 @@ from core.errors import LibraryError
 from core.index.faiss import FaissIndex
 from core.ingest import Ingest
 from core.library import KEYWORD_WEIGHTS, Library
-from core.questions import EMPTY
-from core.retrieval import Retrieval, Retriever, as_langchain_retriever, inverse_document_frequency, keyword_share, overlap
+from core.manifest import training_files
+from core.question_head import QuestionHead
+from core.questions import EMPTY, QuestionBank
+from core.ranking import shipped_model, variant_of
+from core.registry import Domain
+from core.retrieval import BANK_FLOOR, BANK_WEIGHT, DENSE_WEIGHT, RERANKED, Candidates, Retrieval, Retriever, as_langchain_retriever, inverse_document_frequency, keyword_share, titled
 from core.settings import Settings
 from core.text import content_terms, match_query, terms
 from core.types import Language
@@ -90,11 +95,105 @@ def test_search_in_a_language_without_passages_searches_all(own: Library, encode
     assert {hit.passage.lang for hit in retrieval.hits} == {"en"}
 
 
-def test_search_scores_are_the_stated_mixture(retriever: Retriever) -> None:
-    for hit in retriever.search("zzz unheard words of tulip bulbs", k=6, lang="en", without_questions="questions.jsonl").hits:
-        assert hit.score == pytest.approx(0.7 * hit.dense + 0.3 * hit.keyword, abs=2e-6)
-        assert 0 <= hit.keyword <= 1
-        assert -1 <= hit.dense <= 1 + 1e-5
+@pytest.mark.parametrize(("question", "lang"), [("zzz unheard words of tulip bulbs", "en"), ("best time of year to put tulips in", "en"), ("郁金香的球茎", "zh")])
+def test_candidates_fused_score_is_the_stated_mixture(retriever: Retriever, question: str, lang: Language) -> None:
+    bank = retriever.bank(lang)
+    found = retriever.candidates(question, k=20, lang=lang, bank=bank)
+    for facts in found.facts:
+        asked = BANK_WEIGHT[lang] * max(0.0, found.likeness.passages.get(facts.row, 0.0) - BANK_FLOOR)
+        assert facts.fused == pytest.approx(DENSE_WEIGHT[lang] * facts.cosine + (1 - DENSE_WEIGHT[lang]) * facts.keyword + asked, abs=1e-6)
+        assert 0 <= facts.keyword <= 1
+        assert -1 <= facts.cosine <= 1 + 1e-5
+    fused = [facts.fused for facts in found.facts]
+    assert fused == sorted(fused, reverse=True) and len(fused) > 3
+
+
+def test_candidates_are_at_most_k_and_the_first_have_features(retriever: Retriever) -> None:
+    for k in (1, 4, 20):
+        found = retriever.candidates("tulips and roses", k=k, lang="en", bank=retriever.bank("en"))
+        assert len(found.facts) == len(found.stored) <= k
+        assert len(found.features) == min(len(found.facts), RERANKED)
+        assert [stored.row for stored in found.stored] == [facts.row for facts in found.facts]
+
+
+def test_candidates_hold_the_sentences_of_their_passage(retriever: Retriever) -> None:
+    found = retriever.candidates("tulips", k=9, lang="en", bank=retriever.bank("en"))
+    for facts, stored in zip(found.facts, found.stored, strict=True):
+        spans = stored.passage.sentences
+        assert facts.sentences == tuple(facts.text[span.start - stored.passage.start : span.end - stored.passage.start] for span in spans)
+        assert facts.vectors.shape == (len(spans), 384)
+
+
+def test_candidates_of_a_library_without_index_are_refused(tmp_path: Path, encoder: Encoder) -> None:
+    retriever = Retriever(sample_library(tmp_path / "herbs", encoder_id=encoder.id), encoder)
+    with pytest.raises(LibraryError, match="library 'herbs' has no index yet; run `domainkit reindex herbs`"):
+        retriever.candidates("tulips", k=3, lang="en", bank=retriever.bank("en"))
+
+
+def test_candidates_read_the_bank_but_for_an_origin_left_out(retriever: Retriever) -> None:
+    question = "best time of year to put tulips in"
+    with_bank, without = (
+        retriever.candidates(question, k=1, lang="en", bank=retriever.bank("en"), without_questions=origin) for origin in ("", "questions.jsonl")
+    )
+    assert with_bank.likeness.answerable > 0.99
+    assert without.likeness.answerable == 0.0
+    assert with_bank.facts[0].fused > without.facts[0].fused
+
+
+ASKED = [*((question, lang) for question, lang, *_ in QUESTIONS), ("which fertiliser do tulips like", "en"), ("who won the world cup", "en"), ("", "en"), ("今天天气怎么样", "zh")]
+
+
+@pytest.mark.parametrize(("question", "lang"), ASKED)
+def test_search_ranks_by_the_probability_that_the_passage_answers(retriever: Retriever, question: str, lang: Language) -> None:
+    hits = retriever.search(question, k=50, lang=lang).hits
+    judged, behind = hits[:RERANKED], hits[RERANKED:]
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert all(0 <= hit.confidence <= 1 and hit.score == hit.confidence for hit in judged)
+    assert all(hit.confidence == 0.0 and hit.score <= judged[-1].score for hit in behind)
+
+
+def test_search_judges_only_the_first_candidates(retriever: Retriever) -> None:
+    hits = retriever.search("tulips and roses", k=50, lang="en").hits
+    fused = retriever.candidates("tulips and roses", k=50, lang="en", bank=retriever.bank("en")).facts
+    assert len(hits) == len(fused) > RERANKED
+    assert {hit.row for hit in hits[:RERANKED]} == {facts.row for facts in fused[:RERANKED]}
+    assert [hit.row for hit in hits[RERANKED:]] == [facts.row for facts in fused[RERANKED:]]
+
+
+def confidences(found: Candidates, lang: Language) -> dict[int, float]:
+    model = shipped_model(lang, variant_of(found.likeness))
+    return {facts.row: model.confidence(features) for facts, features in zip(found.facts, found.features, strict=False)}
+
+
+@pytest.mark.parametrize(("question", "lang"), [("When should tulip bulbs be planted?", "en"), ("玫瑰怎样修剪", "zh")])
+def test_search_gives_each_hit_the_confidence_of_its_features(retriever: Retriever, question: str, lang: Language) -> None:
+    expected = confidences(retriever.candidates(question, k=RERANKED, lang=lang, bank=retriever.bank(lang)), lang)
+    for hit in retriever.search(question, k=3, lang=lang).hits:
+        assert hit.confidence == pytest.approx(expected[hit.row], abs=1e-6)
+        assert hit.confidence >= max(sorted(expected.values())[:-3], default=0.0) - 1e-6
+
+
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_search_for_passages_without_a_bank_keeps_the_fused_order(retriever: Retriever, k: int) -> None:
+    question = "天气干燥时怎样浇水"
+    assert len(retriever.bank("zh")) == 0
+    hits = retriever.search(question, k=k, lang="zh", sentences=False).hits
+    facts = retriever.candidates(question, k=20, lang="zh", bank=QuestionBank({}, "zh")).facts[:k]
+    assert [hit.row for hit in hits] == [one.row for one in facts]
+    assert [hit.score for hit in hits] == pytest.approx([one.fused for one in facts], abs=1e-6)
+    assert all(hit.confidence == 0.0 for hit in hits)
+
+
+def test_search_for_passages_with_a_bank_ranks_as_search_for_an_answer_does(retriever: Retriever) -> None:
+    question = "best time of year to put tulips in"
+    plain, answered = (retriever.search(question, k=20, lang="en", sentences=sentences).hits for sentences in (False, True))
+    assert [(hit.row, hit.score, hit.confidence) for hit in plain] == [(hit.row, hit.score, hit.confidence) for hit in answered]
+
+
+def test_search_without_a_bank_for_an_answer_is_ranked_by_the_plain_model(retriever: Retriever) -> None:
+    retrieval = retriever.search("玫瑰怎样修剪", k=3, lang="zh")
+    assert retrieval.likeness is EMPTY
+    assert retrieval.hits[0].confidence > 0
 
 
 def test_search_counts_every_sentence_unless_told_not_to(retriever: Retriever) -> None:
@@ -103,13 +202,68 @@ def test_search_counts_every_sentence_unless_told_not_to(retriever: Retriever) -
     assert all(hit.sentence_scores == () for hit in retriever.search("tulips", k=6, lang="en", sentences=False).hits)
 
 
-def test_search_reads_the_bank_but_for_an_origin_left_out(retriever: Retriever) -> None:
+HEAD_WORDS = ["best time of year to put tulips in", "which fertiliser do tulips like", "Plant tulip bulbs in October, about 15 cm deep."]
+
+
+@pytest.fixture
+def head(encoder: Encoder) -> QuestionHead:
+    return sample_head(HEAD_WORDS, encoded=encoder.dimension)
+
+
+@pytest.fixture
+def taught(own: Library, garden: Domain, encoder: Encoder, settings: Settings, head: QuestionHead) -> Library:
+    """A copy of the garden's library whose bank is packed with a head."""
+    Ingest(own, encoder, settings=settings).set_questions(training_files(garden.folder, garden.manifest), query_encoder=encoder, heads={"en": head})
+    return own
+
+
+def test_search_with_a_head_reads_the_bank_by_it(taught: Library, encoder: Encoder, head: QuestionHead) -> None:
+    retrieval = Retriever(taught, encoder, heads={"en": head}).search("best time of year to put tulips in", k=3, lang="en")
+    learned = retrieval.likeness.learned
+    assert learned is not None and learned.answerable > 0.98
+    assert learned.passages[retrieval.hits[0].row] == learned.answerable
+    assert best_sentence(retrieval) == "Plant tulip bulbs in October, about 15 cm deep."
+
+
+def test_search_with_a_head_is_ranked_by_the_learned_model(taught: Library, encoder: Encoder, head: QuestionHead) -> None:
+    retriever = Retriever(taught, encoder, heads={"en": head})
+    found = retriever.candidates("when do tulips go in", k=RERANKED, lang="en", bank=retriever.bank("en"), head=head)
+    expected = confidences(found, "en")
+    assert variant_of(found.likeness) == "learned"
+    assert {hit.row: pytest.approx(hit.confidence, abs=1e-6) for hit in retriever.search("when do tulips go in", k=RERANKED, lang="en").hits} == expected
+
+
+def test_candidates_with_a_head_have_its_vectors_of_their_titled_sentences(taught: Library, encoder: Encoder, head: QuestionHead) -> None:
+    retriever = Retriever(taught, encoder, heads={"en": head})
+    found = retriever.candidates("tulips", k=20, lang="en", bank=retriever.bank("en"), head=head)
+    for facts, stored in list(zip(found.facts, found.stored, strict=True))[:RERANKED]:
+        expected = head.vectors([titled(stored.title, sentence) for sentence in facts.sentences], facts.vectors)
+        assert facts.learned is not None and np.array_equal(facts.learned, expected)
+    assert all(facts.learned is None for facts in found.facts[RERANKED:])
+
+
+def test_search_with_a_head_gives_the_same_hits_however_much_it_remembers(
+    taught: Library, encoder: Encoder, head: QuestionHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retriever = Retriever(taught, encoder, heads={"en": head})
+    first = [retriever.search(question, k=5, lang="en").hits for question, lang, *_ in QUESTIONS if lang == "en"]
+    again = [retriever.search(question, k=5, lang="en").hits for question, lang, *_ in QUESTIONS if lang == "en"]
+    monkeypatch.setattr("core.retrieval.REMEMBERED", 1)
+    forgetful = Retriever(taught, encoder, heads={"en": head})
+    assert first == again == [forgetful.search(question, k=5, lang="en").hits for question, lang, *_ in QUESTIONS if lang == "en"]
+
+
+def test_search_with_another_head_than_the_banks_compares_without(taught: Library, encoder: Encoder) -> None:
+    other = sample_head(HEAD_WORDS, encoded=encoder.dimension, seed=1)
     question = "best time of year to put tulips in"
-    with_bank = retriever.search(question, k=1, lang="en")
-    without = retriever.search(question, k=1, lang="en", without_questions="questions.jsonl")
-    assert with_bank.likeness.answerable > 0.99
-    assert without.likeness.answerable == 0.0
-    assert with_bank.hits[0].score > without.hits[0].score
+    found = Retriever(taught, encoder, heads={"en": other}).search(question, k=3, lang="en")
+    assert found.likeness.learned is None
+    assert found.hits == Retriever(taught, encoder).search(question, k=3, lang="en").hits
+
+
+def test_search_of_a_language_without_a_head_reads_none(taught: Library, encoder: Encoder, head: QuestionHead) -> None:
+    expected = Retriever(taught, encoder).search("玫瑰怎样修剪", k=3, lang="zh")
+    assert Retriever(taught, encoder, heads={"en": head}).search("玫瑰怎样修剪", k=3, lang="zh") == expected
 
 
 def test_search_in_scopes(own: Library, encoder: Encoder, settings: Settings, tmp_path: Path) -> None:
@@ -219,7 +373,7 @@ def test_search_of_a_library_without_generation_finds_nothing(tmp_path: Path, en
 def test_search_survives_any_query(retriever: Retriever, query: str) -> None:
     for lang in ("en", "zh"):
         for hit in retriever.search(query, k=5, lang=lang).hits:
-            assert all(math.isfinite(value) for value in (hit.score, hit.dense, hit.keyword, *hit.sentence_scores))
+            assert all(math.isfinite(value) for value in (hit.score, hit.dense, hit.keyword, hit.confidence, *hit.sentence_scores))
 
 
 def test_search_by_many_threads_equals_one(retriever: Retriever) -> None:
@@ -276,12 +430,6 @@ def test_keyword_search_finds_accents_and_decimals(tmp_path: Path) -> None:
     for query, text in (("Ménière", "Ménière's disease."), ("meniere", "Ménière's disease."), ("2.5", "A dose of 2.5 mg.")):
         rows = library.keyword(match_query(content_terms(query)), limit=5)
         assert [library.passages([row])[row][0].passage.text for row in rows] == [text]
-
-
-def test_overlap_is_the_weighted_share_of_words() -> None:
-    assert overlap({"a"}, {"a": 3.0, "b": 1.0}) == 0.75
-    assert overlap({"a"}, {}) == 0.0
-    assert overlap(set(), {"a": 1.0}) == 0.0
 
 
 def test_inverse_document_frequency_is_never_negative() -> None:

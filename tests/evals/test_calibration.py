@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from pathlib import Path
@@ -9,33 +10,32 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from core.abstention import FEATURES, LogisticModel, load_calibration
+from core.abstention import load_calibration
 from core.assistant import Assistant
 from core.errors import UsageError
 from core.manifest import EvalItem, load_manifest
 from core.registry import Domain
 from core.settings import Settings
-from evals.calibration import Observation, calibrate_domain, fit_model, fit_threshold, model_sha256, observe
-
-ONE = LogisticModel(names=("score",), mean=(0.5,), scale=(0.1,), weights=(1.0,), intercept=0.0)
+from evals.calibration import Observation, calibrate_domain, fit_threshold, model_sha256, observe
 
 
-def observation(score: float, right: bool, *, answerable: bool = True) -> Observation:
-    return Observation(lang="en", features={**dict.fromkeys(FEATURES, 0.0), "score": score}, right=right, answerable=answerable)
+def observation(confidence: float, right: bool, *, answerable: bool = True) -> Observation:
+    return Observation(lang="en", confidence=confidence, right=right, answerable=answerable)
 
 
 def sample(count: int, *, seed: int = 0, noise: float = 0.15) -> list[Observation]:
-    """Observations whose score tells right from wrong, with some noise."""
+    """Observations whose confidence tells right from wrong, with some noise."""
     generator = random.Random(seed)
     made = []
     for _ in range(count):
         right = generator.random() < 0.6
-        made.append(observation((0.7 if right else 0.3) + generator.gauss(0, noise), right, answerable=right or generator.random() < 0.3))
+        confidence = 1 / (1 + math.exp(5 - 10 * ((0.7 if right else 0.3) + generator.gauss(0, noise))))
+        made.append(observation(confidence, right, answerable=right or generator.random() < 0.3))
     return made
 
 
-def wrong_rate(observations: list[Observation], model: LogisticModel, threshold: float) -> tuple[float, int]:
-    given_answers = [o for o in observations if model.confidence(o.features) >= threshold]
+def wrong_rate(observations: list[Observation], threshold: float) -> tuple[float, int]:
+    given_answers = [o for o in observations if o.confidence >= threshold]
     return sum(not o.right for o in given_answers) / max(1, len(given_answers)), len(given_answers)
 
 
@@ -43,10 +43,10 @@ def wrong_rate(observations: list[Observation], model: LogisticModel, threshold:
 @examples(max_examples=80, deadline=None)
 def test_threshold_keeps_the_promise_on_its_own_data(seed: int, promise: float, count: int) -> None:
     observations = sample(count, seed=seed)
-    threshold = fit_threshold(observations, ONE, max_wrong_rate=promise)
-    rate, answers = wrong_rate(observations, ONE, threshold.value)
+    threshold = fit_threshold(observations, max_wrong_rate=promise)
+    rate, answers = wrong_rate(observations, threshold.value)
     assert threshold.items == count
-    ranked = sorted(observations, key=lambda o: -o.features["score"])
+    ranked = sorted(observations, key=lambda o: -o.confidence)
     kept = [n for n in range(1, count + 1) if sum(not o.right for o in ranked[:n]) / n <= promise]
     if kept:
         assert answers == max(kept)
@@ -56,10 +56,10 @@ def test_threshold_keeps_the_promise_on_its_own_data(seed: int, promise: float, 
 
 def test_threshold_is_the_lowest_that_keeps_the_promise() -> None:
     observations = sample(200, seed=3)
-    threshold = fit_threshold(observations, ONE, max_wrong_rate=0.05)
+    threshold = fit_threshold(observations, max_wrong_rate=0.05)
     assert threshold.coverage > 0.7
-    lower = sorted(ONE.confidence(o.features) for o in observations if ONE.confidence(o.features) < threshold.value)
-    assert all(wrong_rate(observations, ONE, value)[0] > 0.05 for value in lower)
+    lower = sorted(o.confidence for o in observations if o.confidence < threshold.value)
+    assert all(wrong_rate(observations, value)[0] > 0.05 for value in lower)
 
 
 def test_threshold_of_shuffled_labels_gives_little_coverage_or_says_that_the_promise_is_broken() -> None:
@@ -68,29 +68,29 @@ def test_threshold_of_shuffled_labels_gives_little_coverage_or_says_that_the_pro
         honest = sample(200, seed=seed)
         labels = [o.right for o in honest]
         random.Random(seed).shuffle(labels)
-        threshold = fit_threshold([observation(o.features["score"], right) for o, right in zip(honest, labels, strict=True)], ONE, max_wrong_rate=0.05)
+        threshold = fit_threshold([observation(o.confidence, right) for o, right in zip(honest, labels, strict=True)], max_wrong_rate=0.05)
         if threshold.wrong_rate <= 0.05:
             kept.append(threshold.coverage)
-        assert fit_threshold(honest, ONE, max_wrong_rate=0.05).coverage > 0.5
+        assert fit_threshold(honest, max_wrong_rate=0.05).coverage > 0.5
     assert len(kept) >= 10
     assert max(kept) < 0.05
 
 
 def test_threshold_grows_with_a_stricter_promise() -> None:
     observations = sample(300, seed=5, noise=0.25)
-    values = [fit_threshold(observations, ONE, max_wrong_rate=promise).value for promise in (0.3, 0.2, 0.1, 0.05)]
+    values = [fit_threshold(observations, max_wrong_rate=promise).value for promise in (0.3, 0.2, 0.1, 0.05)]
     assert values == sorted(values)
 
 
 def test_threshold_of_perfect_data_answers_all_of_it() -> None:
     observations = [observation(0.9, True)] * 10 + [observation(0.1, False, answerable=False)] * 10
-    threshold = fit_threshold(observations, ONE, max_wrong_rate=0.05)
+    threshold = fit_threshold(observations, max_wrong_rate=0.05)
     assert (threshold.coverage, threshold.wrong_rate) == (1.0, 0.0)
-    assert ONE.confidence({"score": 0.1}) < threshold.value <= ONE.confidence({"score": 0.9})
+    assert 0.1 < threshold.value <= 0.9
 
 
 def test_threshold_that_cannot_be_kept_reports_the_rate_it_has() -> None:
-    threshold = fit_threshold([observation(0.5 + n / 100, n % 2 == 0) for n in range(40)], ONE, max_wrong_rate=0.01)
+    threshold = fit_threshold([observation(0.5 + n / 100, n % 2 == 0) for n in range(40)], max_wrong_rate=0.01)
     assert threshold.wrong_rate > 0.01
     assert 0 < threshold.value < 1
 
@@ -99,27 +99,8 @@ def test_threshold_that_cannot_be_kept_reports_the_rate_it_has() -> None:
 @examples(max_examples=100, deadline=None)
 def test_threshold_does_not_part_questions_of_equal_confidence(pairs: list[tuple[float, bool]]) -> None:
     tied = [observation(score, right) for score, right in sorted(pairs, key=lambda pair: not pair[1])]
-    threshold = fit_threshold(tied, ONE, max_wrong_rate=0.05)
-    assert wrong_rate(tied, ONE, threshold.value)[0] == pytest.approx(threshold.wrong_rate, abs=1e-3)
-
-
-def test_fit_model_learns_the_feature_that_tells() -> None:
-    model = fit_model(sample(300, seed=1))
-    weights = dict(zip(model.names, model.weights, strict=True))
-    assert weights["score"] == max(weights.values()) > 0.5
-    assert all(abs(weight) < 1e-6 for name, weight in weights.items() if name != "score")
-    right = model.confidence(observation(0.9, True).features)
-    assert right > 0.8 > 0.2 > model.confidence(observation(0.1, False).features)
-
-
-def test_fit_model_is_reproducible() -> None:
-    assert fit_model(sample(100)) == fit_model(sample(100))
-
-
-@pytest.mark.parametrize("observations", [[], sample(49), [observation(0.5, True)] * 60, [observation(0.5, False)] * 60])
-def test_fit_model_refuses_too_few_or_all_alike(observations: list[Observation]) -> None:
-    with pytest.raises(UsageError, match="too few, or all alike"):
-        fit_model(observations)
+    threshold = fit_threshold(tied, max_wrong_rate=0.05)
+    assert wrong_rate(tied, threshold.value)[0] == pytest.approx(threshold.wrong_rate, abs=1e-3)
 
 
 def test_observe_leaves_gated_questions_out_and_says_which_drafts_are_right(assistant: Assistant) -> None:
@@ -134,7 +115,7 @@ def test_observe_leaves_gated_questions_out_and_says_which_drafts_are_right(assi
     ]
     found = observe(assistant, items)
     assert [(o.right, o.answerable) for o in found] == [(True, True), (False, True), (False, False)]
-    assert all(set(FEATURES) <= set(o.features) for o in found)
+    assert all(0 <= o.confidence <= 1 for o in found)
 
 
 def test_calibrate_domain_writes_what_the_assistant_then_uses(garden: Domain, settings: Settings, tmp_path: Path, garden_library: object) -> None:

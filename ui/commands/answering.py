@@ -97,6 +97,7 @@ def search(
     from core.encoder import Encoder, compiled_folder
     from core.errors import LibraryError
     from core.library import Library
+    from core.question_head import load_heads
     from core.registry import discover
     from core.retrieval import Retriever
     from core.settings import get_settings
@@ -107,7 +108,7 @@ def search(
     library = Library(settings.home / "libraries" / found.name, encoder_id=encoder.id)
     if not library.exists():
         raise LibraryError(f"domain '{found.name}' has no library yet: run `domainkit reindex {found.name}`")
-    retriever = Retriever(library, encoder)
+    retriever = Retriever(library, encoder, heads=load_heads(found.folder / found.manifest.paths.training, encoder_id=encoder.id))
 
     def run(text: str, language: str) -> dict[str, Any]:
         from core.assistant import clean_question

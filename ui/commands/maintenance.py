@@ -61,8 +61,8 @@ def domains(as_json: JsonOption = False) -> None:
         output.say(f"{item['name']:<14} BROKEN: {item['reason']}")
 
 
-def _library(name: str, *, precision: str = "int8") -> tuple[Any, Any, Any, Any]:
-    """Return settings, domain, passage encoder and library, compiling the encoder when that was not done yet."""
+def open_library(name: str) -> tuple[Any, Any, Any, Any]:
+    """Return settings, domain, encoder and library, compiling the encoder when that was not done yet."""
     from core.encoder import Encoder, compiled_folder
     from core.library import Library
     from core.registry import discover
@@ -75,7 +75,7 @@ def _library(name: str, *, precision: str = "int8") -> tuple[Any, Any, Any, Any]
 
         output.note("compiling the sentence encoder (once, about 20 s)")
         ensure_compiled(settings)
-    encoder = Encoder(compiled_folder(settings), precision=precision)
+    encoder = Encoder(compiled_folder(settings))
     return settings, domain, encoder, Library(settings.home / "libraries" / domain.name, encoder_id=encoder.id)
 
 
@@ -119,7 +119,7 @@ def add(
     """Add files or folders to a domain's library. Unchanged files cost nothing; an interrupted run resumes."""
     from core.ingest import Ingest
 
-    settings, found, encoder, library = _library(domain)
+    settings, found, encoder, library = open_library(domain)
     if not scope or len(scope) > 80 or not scope.isprintable():
         raise UsageError("--scope is a short printable name")
     for path in paths:
@@ -142,7 +142,7 @@ def remove(
     """Remove documents: hidden at once, erased at the next reindex, brought back until then with --undo."""
     from core.index.faiss import FaissIndex
 
-    _, found, _, library = _library(domain)
+    _, found, _, library = open_library(domain)
     ids = [document_id for name in documents for document_id in library.find(name)]
     with library.writing():
         changed = library.restore(ids) if undo else library.remove(ids)
@@ -214,7 +214,7 @@ def reindex(
     names = [domain] if domain else list(discover(get_settings()).domains)
     prepare_segmenter(bulk=True)
     for name in names:
-        settings, found, encoder, library = _library(name)
+        settings, found, encoder, library = open_library(name)
         with output.progress(f"{found.name:<12}", quiet=as_json) as progress:
             report = bring_up_to_date(found, library, encoder, settings=settings, progress=progress)
         _show_report(found.name, report, library, as_json=as_json)

@@ -35,17 +35,20 @@ def start(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port; the next free one when taken.")] = 8501,
 ) -> None:
     """Start the app in the browser; builds what is missing first."""
-    from core.library import Library
+    from core.errors import DomainkitError
+    from core.ingest import is_up_to_date
     from core.registry import discover
     from core.settings import get_settings
-    from ui.commands.maintenance import reindex
+    from ui.commands.maintenance import open_library, reindex
 
     settings = get_settings()
-    for name in discover(settings).domains:
-        library = Library(settings.home / "libraries" / name)
-        if not library.exists() or library.generation() is None:
-            reindex(domain=name, as_json=False)
-        library.close()
+    for name, domain in discover(settings).domains.items():
+        try:
+            _, _, encoder, library = open_library(name)
+            if not is_up_to_date(domain, library, encoder):
+                reindex(domain=name, as_json=False)
+        except DomainkitError as error:
+            output.note(f"{name}: {error}")  # one domain's trouble must not keep the others away; the app shows it too
     chosen = _free_port(host, port)
     output.say(f"\n  domainkit is starting at http://{'localhost' if host == '127.0.0.1' else host}:{chosen}   (stop with Ctrl+C)\n")
     sys.stdout.flush()

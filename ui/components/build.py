@@ -24,7 +24,7 @@ def encoder_ready(settings: Settings) -> bool:
 
 def writable_library(domain: Domain) -> Library:
     """Return the domain's library for writing: it claims the encoder whose vectors it holds."""
-    return Library(state.library(domain).folder, encoder_id=state.encoder(precision="int8").id)
+    return Library(state.library(domain).folder, encoder_id=state.encoder().id)
 
 
 def publish(library: Library) -> None:

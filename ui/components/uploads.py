@@ -84,7 +84,7 @@ def add_uploads(files: Sequence[Upload], *, domain: Domain, settings: Settings, 
             paths.append(path)
         if not paths:
             return UploadReport(added=0, unchanged=0, failed=tuple(failed))
-        ingest = Ingest(writable_library(domain), state.encoder(precision="int8"), settings=settings, progress=progress)
+        ingest = Ingest(writable_library(domain), state.encoder(), settings=settings, progress=progress)
         report = ingest.add_paths(paths, scope=SCOPE)
     failed += [reason for _, reason in report.failed]
     failed += [f"{name}: {reason}" for name, reason in report.skipped]

@@ -10,7 +10,7 @@ from core.types import Span
 
 PIECES = st.sampled_from(
     ["word", "Word", "3.5", "e.g.", "Dr.", "J.", "etc.", ".", "...", "!", "?", "。", "！", "？", "；", "…", '"', "'", "”", "’", ")", "）", "」", "《", " ", "  ", "\n", "\n\n",
-     "\t", "\n \n", "患者", "血压", "U.S.", "1.", "www.a.org", "a", "I", "é", "\u3000", "\x0b"]
+     "\t", "\n \n", "患者", "血压", "U.S.", "1.", "www.a.org", "a", "I", "é", "\u3000", "\x0b", "(", "（", "）", "+", ",", "、"]
 )  # fmt: skip
 PROSE = st.lists(PIECES, max_size=40).map("".join)
 EVERYTHING = st.one_of(PROSE, st.text(max_size=200), PROSE.map(lambda text: text.replace(" ", "")))
@@ -85,3 +85,51 @@ def test_sentence_spans_are_the_same_in_every_run(text: str) -> None:
 )
 def test_sentence_spans_know_abbreviations_decimals_and_quotes(text: str, expected: list[str]) -> None:
     assert split(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The series 1, 1, 2, 3, ... grows. Next.", ["The series 1, 1, 2, 3, ... grows.", "Next."]),
+        ("Add a + b + ... + z first. Then stop.", ["Add a + b + ... + z first.", "Then stop."]),
+        ("We know x1, x2, …, xn here. Next.", ["We know x1, x2, …, xn here.", "Next."]),
+        ("He waited... and left. Next.", ["He waited... and left.", "Next."]),
+        ("It lasts 1 ... 9 days. Next.", ["It lasts 1 ... 9 days.", "Next."]),
+        ("数列为1、1、2、…，依此类推。下一句。", ["数列为1、1、2、…，依此类推。", "下一句。"]),
+        ("I waited... Then he came.", ["I waited...", "Then he came."]),
+        ("I waited… Then he came.", ["I waited…", "Then he came."]),
+        ("他等了很久…… 然后走了。", ["他等了很久……", "然后走了。"]),
+        ("And so on...", ["And so on..."]),
+        ("", []),
+    ],
+)
+def test_sentence_spans_go_on_past_an_ellipsis_in_a_list(text: str, expected: list[str]) -> None:
+    assert split(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Tulips (they are bulbs. They need cold) flower in spring. Next.", ["Tulips (they are bulbs. They need cold) flower in spring.", "Next."]),
+        ("It works (does it? Yes! Always) well. Next.", ["It works (does it? Yes! Always) well.", "Next."]),
+        ("水（见第3章。另见附录）很重要。下一句。", ["水（见第3章。另见附录）很重要。", "下一句。"]),
+        ("We left (it was cold.) Then it snowed.", ["We left (it was cold.)", "Then it snowed."]),
+        ("A list (never closed. The next sentence. And one more.", ["A list (never closed.", "The next sentence.", "And one more."]),
+        ("A list (closed in time). The next one. And :) one more.", ["A list (closed in time).", "The next one.", "And :) one more."]),
+        ("Open (here.\n\nClosed) there. Next.", ["Open (here.", "Closed) there.", "Next."]),
+    ],
+)
+def test_sentence_spans_do_not_end_inside_a_bracket(text: str, expected: list[str]) -> None:
+    assert split(text) == expected
+
+
+def test_sentence_spans_give_up_on_a_bracket_that_stays_open_too_long() -> None:
+    text = "Open (here. " + "Plants need water. " * 20 + "Closed) there."
+    assert split(text)[:2] == ["Open (here.", "Plants need water."]
+
+
+@given(st.lists(st.sampled_from(["Plants need water", "Is it warm", "植物需要水"]), min_size=1, max_size=5), st.sampled_from(["()", "（）"]))
+@examples(max_examples=50, deadline=None)
+def test_sentence_spans_keep_a_short_bracket_whole(inside: list[str], marks: str) -> None:
+    bracket = marks[0] + ". ".join(inside) + marks[1]
+    assert split(f"Before {bracket} after. Next one.") == [f"Before {bracket} after.", "Next one."]
