@@ -154,6 +154,8 @@ class Rule(Part):
     notice: Name
     all: Annotated[tuple[Name, ...], Field(min_length=1, max_length=6)]
     none: Annotated[tuple[Name, ...], Field(max_length=6)] = ()
+    final: bool = False
+    """Never overruled by the gate fitted on the domain's examples."""
 
 
 class Learned(Part):

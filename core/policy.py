@@ -22,6 +22,8 @@ from core.types import Language
 Action = Literal["escalate", "refuse", "notice"]
 _ORDER: dict[str, int] = {"escalate": 0, "refuse": 1, "notice": 2}
 _MAX_CHARS = 20_000
+OVERRULED_BELOW = 0.05
+"""A rule that is not final gives way where the fitted gate's score for its action is lower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,9 @@ class Gate:
     def decide(self, text: str, lang: Language, *, vector: NDArray[np.float32] | None = None) -> Decision | None:
         """Return what the first matching rule of the highest precedence says (escalate > refuse > notice), None if none does.
 
-        Wording that plays a danger down cannot switch a rule off: only a rule's own ``none`` groups can, and a rule that
-        must never be switched off has none. What no rule catches, the gate fitted on the domain's examples may.
+        Wording that plays a danger down cannot switch a rule off: only a rule's own ``none`` groups can, or the gate fitted on the domain's
+        examples when it is all but certain that this is none of its dangers; a rule marked ``final`` it never overrules. What no rule
+        catches, the fitted gate may.
 
         Args:
             text: the question.
@@ -57,13 +60,14 @@ class Gate:
         """
         folded = " ".join(normalize(text[:_MAX_CHARS]).split())
         hits = self._terms.groups_in(folded)
+        scores = self._learned.scores(folded, lang, vector) if self._learned is not None else {}
         fired: Rule | None = None
         for rule in self._policy.rules:
             if fired is not None and _ORDER[rule.action] >= _ORDER[fired.action]:
                 continue
-            if hits.issuperset(rule.all) and hits.isdisjoint(rule.none):
+            if hits.issuperset(rule.all) and hits.isdisjoint(rule.none) and not self._overruled(rule, scores):
                 fired = rule
-        seen = self._learned.labels(folded, lang, vector) if self._learned is not None else []
+        seen = self._learned.labels(scores, lang) if self._learned is not None else []
         recognised = sorted((entry for entry in self._policy.learned if entry.label in seen), key=lambda e: (_ORDER[e.action], seen.index(e.label)))
         if recognised and (fired is None or _ORDER[recognised[0].action] < _ORDER[fired.action]):
             entry = recognised[0]
@@ -71,6 +75,11 @@ class Gate:
         if fired is None:
             return None
         return Decision(action=fired.action, rule=fired.id, notice=self._policy.notices[fired.notice].get(lang))
+
+    def _overruled(self, rule: Rule, scores: dict[str, float]) -> bool:
+        """Whether the fitted gate is all but certain that a rule fired on harmless words; it needs a vector and a label of that action."""
+        likewise = [scores[entry.label] for entry in self._policy.learned if entry.action == rule.action and entry.label in scores]
+        return not rule.final and bool(likewise) and max(likewise) < OVERRULED_BELOW
 
     def disclaimer(self, lang: Language) -> str:
         """Return the line shown under every answer of this domain, empty when it has none."""

@@ -53,8 +53,8 @@ class LearnedGate(BaseModel):
     encoder: str
     languages: dict[Language, LearnedLanguage]
 
-    def labels(self, text: str, lang: Language, vector: NDArray[np.float32] | None) -> list[str]:
-        """Return the labels whose score reaches their threshold, highest excess first.
+    def scores(self, text: str, lang: Language, vector: NDArray[np.float32] | None) -> dict[str, float]:
+        """Return each label's score in [0, 1]; empty for a language that was not fitted.
 
         Args:
             text: the question.
@@ -63,17 +63,21 @@ class LearnedGate(BaseModel):
         """
         model = self.languages.get(lang)
         if model is None:
-            return []
+            return {}
         weights = word_weights(text, lang, model.idf)
-        found = []
+        found = {}
         for name, label in model.labels.items():
             score = label.intercept + sum(weight * label.words.get(word, 0.0) for word, weight in weights.items())
             if vector is not None and label.vector:
                 score += VECTOR_SCALE * float(np.dot(np.asarray(label.vector, dtype=np.float32), vector))
-            probability = 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
-            if probability >= label.threshold:
-                found.append((probability - label.threshold, name))
-        return [name for _, name in sorted(found, reverse=True)]
+            found[name] = 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
+        return found
+
+    def labels(self, scores: dict[str, float], lang: Language) -> list[str]:
+        """Return the labels whose score reaches their threshold, highest excess first."""
+        model = self.languages.get(lang)
+        excess = {name: score - model.labels[name].threshold for name, score in scores.items()} if model else {}
+        return sorted((name for name, value in excess.items() if value >= 0), key=lambda name: -excess[name])
 
 
 def gate_terms(text: str, lang: Language) -> list[str]:

@@ -19,7 +19,7 @@ from core.types import LANGUAGES, Language
 
 FALSE_ALARMS = 0.01
 """Share of benign texts, held out, that a label may catch: the threshold goes as low as this allows."""
-HIGHEST, LOWEST = 0.6, 0.25
+HIGHEST, LOWEST = 0.5, 0.4
 """Bounds of the threshold."""
 ASKED = 3_000
 """About how many training questions of a language count as benign."""

@@ -19,7 +19,9 @@ TABLE = 97
 Tensors = dict[str, NDArray[np.generic]]
 
 
-def head_tensors(texts: Sequence[str], lang: Language = "en", *, encoded: int = DIMENSION, dimension: int = DIMENSION, dense: float = 1.0, seed: int = 0) -> Tensors:
+def head_tensors(
+    texts: Sequence[str], lang: Language = "en", *, encoded: int = DIMENSION, dimension: int = DIMENSION, dense: float = 1.0, seed: int = 0
+) -> Tensors:
     """Return the tensors of a head that knows the words of ``texts``; ``dense`` scales what it reads of the encoding."""
     chance = np.random.default_rng(seed)
     known = np.array(sorted({feature_hash(feature) for text in texts for feature in head_features(text, lang)}), dtype=np.int64)

@@ -178,7 +178,16 @@ def test_encoder_refuses_a_precision_that_was_not_compiled(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"format": 1}, {"format": FORMAT - 1}, {"extra": 1}, {"dimension": "x"}, {"files": {}}, {"files": {"int8.onnx": "0" * 64}}, {"files": {"../int8.onnx": "0"}}]
+    "change",
+    [
+        {"format": 1},
+        {"format": FORMAT - 1},
+        {"extra": 1},
+        {"dimension": "x"},
+        {"files": {}},
+        {"files": {"int8.onnx": "0" * 64}},
+        {"files": {"../int8.onnx": "0"}},
+    ],
 )
 def test_encoder_refuses_a_manifest_that_does_not_fit(copy: Path, change: dict[str, object]) -> None:
     manifest = json.loads((copy / "encoder.json").read_text())

@@ -252,9 +252,7 @@ def test_interrupted_run_keeps_its_batches_and_resumes(shop: Workshop, monkeypat
     assert shop.library.counts() == (10, 10)
 
 
-def test_ingest_in_small_and_large_batches_gives_the_same_vectors(
-    exact: Encoder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ingest_in_small_and_large_batches_gives_the_same_vectors(exact: Encoder, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for name, size, tokens in (("small", 1, 256), ("large", 1_000, 65_536)):
         monkeypatch.setattr("core.ingest.BATCH_PASSAGES", size)
@@ -352,7 +350,9 @@ def test_set_questions_reads_groups_and_places_each_of_their_questions(shop: Wor
 
 def test_set_questions_encodes_no_question_of_a_language_compared_by_words_alone(shop: Workshop, own: Domain) -> None:
     shop.add(own.corpus, scope="corpus")
-    (own.folder / "training" / "zh.jsonl").write_text(lines({"lang": "zh", "document": "roses", "answerable": False, "questions": ["玫瑰多少钱", "玫瑰香吗"]}), "utf-8")
+    (own.folder / "training" / "zh.jsonl").write_text(
+        lines({"lang": "zh", "document": "roses", "answerable": False, "questions": ["玫瑰多少钱", "玫瑰香吗"]}), "utf-8"
+    )
     Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
     assert [question.vector.shape for question in shop.library.questions("zh")] == [(0,), (0,)]
     assert [question.vector.shape for question in shop.library.questions("en")] == [(shop.encoder.dimension,)] * 2
@@ -406,7 +406,9 @@ def test_set_questions_encodes_only_questions_that_the_bank_did_not_hold(shop: W
     ingest = Ingest(shop.library, shop.encoder, settings=shop.settings, progress=lambda *step: steps.append(step))
     ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
     before = {question.text: question.vector for question in shop.library.questions("en")}
-    (own.folder / "training" / "more.jsonl").write_text(lines({"lang": "en", "document": "roses", "answerable": False, "questions": ["what do roses cost"]}), "utf-8")
+    (own.folder / "training" / "more.jsonl").write_text(
+        lines({"lang": "en", "document": "roses", "answerable": False, "questions": ["what do roses cost"]}), "utf-8"
+    )
     ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
     assert steps == [("questions", 0, 2), ("questions", 0, 1)]
     after = {question.text: question.vector for question in shop.library.questions("en")}

@@ -252,7 +252,9 @@ def test_question_group_items_say_what_the_group_says(questions: list[str], answ
     items = parse_training_line(line, name="n")
     assert [item.question for item in items] == questions
     assert len({item.id for item in items}) == len(items)
-    assert {(item.lang, item.answerable, tuple(source.quote for source in item.sources)) for item in items} == {(lang, answerable, (quote,) if answerable else ())}
+    assert {(item.lang, item.answerable, tuple(source.quote for source in item.sources)) for item in items} == {
+        (lang, answerable, (quote,) if answerable else ())
+    }
 
 
 def test_read_training_questions_reads_groups_and_single_items_in_order(tmp_path: Path) -> None:

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from passage_samples import DIMENSION, unit_vectors
 from safetensors.numpy import save
 
+from core.encoder import Encoder
 from core.errors import DomainkitError, IntegrityError, ManifestError
 from core.question_head import HASHES, MAX_BYTES, QuestionHead, feature_hash, head_features, load_heads, table_rows
+from core.settings import ROOT
 from core.types import LANGUAGES, Language
 
 pytestmark = pytest.mark.usefixtures("home")
 TEXTS = ["When do I plant tulip bulbs?", "How deep do tulips go?", "How do I prune roses?"]
 ASKED = st.one_of(
-    st.text(max_size=60), st.lists(st.sampled_from(["tulips", "Plant", "bulbs", "rose", "unheard", "郁金香", "种植", "?", "2.5", "\ud800"]), max_size=10).map(" ".join)
+    st.text(max_size=60),
+    st.lists(st.sampled_from(["tulips", "Plant", "bulbs", "rose", "unheard", "郁金香", "种植", "?", "2.5", "\ud800"]), max_size=10).map(" ".join),
 )
 GOOD = save(head_tensors(TEXTS))
 
@@ -263,6 +266,15 @@ def test_load_heads_refuses_a_file_of_the_stated_hash_that_is_no_head(training: 
     write_heads(training, {"en": b"no head at all"}, encoder_id="e@1")
     with pytest.raises(ManifestError, match="not a safetensors file"):
         load_heads(training, encoder_id="e@1")
+
+
+@pytest.mark.parametrize("name", ["medical", "finance", "education"])
+def test_load_heads_of_a_shipped_domain_reads_both_languages(name: str, encoder: Encoder) -> None:
+    heads = load_heads(ROOT / "domains" / name / "training", encoder_id=encoder.id)
+    assert set(heads) == set(LANGUAGES)
+    asked = encoder.encode(["how often", "how frequently", "who pays"])
+    assert np.linalg.norm(heads["en"].vectors(["how often", "how frequently", "who pays"], asked), axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert np.isfinite(heads["zh"].vectors(["多久一次"], np.zeros((1, 0), dtype=np.float32))).all()
 
 
 ENTRY = {"file": "head-en.safetensors", "sha256": "0" * 64, "questions_sha256": "0" * 64}

@@ -105,12 +105,18 @@ def test_compare_by_a_head_is_the_cosine_of_its_vectors() -> None:
     learned = compare(LEARNED, text).learned
     assert learned is not None
     assert max(learned.passages[1], learned.passages[2]) >= float(mine @ theirs) - 2e-3
-    assert learned.sentences[1, 0] == pytest.approx(max(0.0, float(mine @ theirs), float(mine @ HEAD.vectors([QUESTIONS[1].text], unit_vectors(QUESTIONS[1].text, 1))[0])), abs=2e-3)
+    assert learned.sentences[1, 0] == pytest.approx(
+        max(0.0, float(mine @ theirs), float(mine @ HEAD.vectors([QUESTIONS[1].text], unit_vectors(QUESTIONS[1].text, 1))[0])), abs=2e-3
+    )
 
 
 def test_bank_packed_with_another_head_is_not_compared_by_heads() -> None:
     other = sample_head([stored.text for stored in QUESTIONS], seed=1)
-    for bank in (QuestionBank(pack(QUESTIONS, head=HEAD), "en", head=other), QuestionBank(pack(QUESTIONS, head=HEAD), "en"), QuestionBank(pack(QUESTIONS), "en", head=HEAD)):
+    for bank in (
+        QuestionBank(pack(QUESTIONS, head=HEAD), "en", head=other),
+        QuestionBank(pack(QUESTIONS, head=HEAD), "en"),
+        QuestionBank(pack(QUESTIONS), "en", head=HEAD),
+    ):
         assert compare(bank, "How deep do tulips go?").learned is None
 
 
@@ -163,7 +169,10 @@ def test_compare_looks_at_the_nearest_questions_only_but_always_finds_the_likest
     "damage",
     [
         *(lambda parts, name=name: parts.pop(name) for name in ("vectors", "origins", "origin", "places", "words", "ends", "numbers", "weights", "learned")),
-        *(lambda parts, name=name: parts.update({name: parts[name][:-1]}) for name in ("vectors", "origins", "origin", "places", "ends", "numbers", "weights", "learned")),
+        *(
+            lambda parts, name=name: parts.update({name: parts[name][:-1]})
+            for name in ("vectors", "origins", "origin", "places", "ends", "numbers", "weights", "learned")
+        ),
         *(lambda parts, name=name: parts.update({name: parts[name][:-4]}) for name in ("origin", "places", "ends", "numbers", "weights")),
         lambda parts: parts.update({"count": b"5"}),
         lambda parts: parts.update({"words": parts["words"] + b"\nmore"}),

@@ -32,7 +32,9 @@ def facts(row: int, text: str = "Plant tulips in October. Water them.", *, fused
 
 
 def features_of(question: str, *candidates: CandidateFacts, likeness: Likeness = EMPTY) -> list[dict[str, float]]:
-    return candidate_features(question, candidates, idf={"tulip": 3.0, "octob": 1.0}, words=2, vector=unit_vectors(question, 1)[0], learned_vector=None, likeness=likeness)
+    return candidate_features(
+        question, candidates, idf={"tulip": 3.0, "octob": 1.0}, words=2, vector=unit_vectors(question, 1)[0], learned_vector=None, likeness=likeness
+    )
 
 
 LIKENESSES = st.builds(
@@ -94,7 +96,15 @@ def test_features_notice_a_number_asked_for_and_not_given(question: str, text: s
 
 
 @pytest.mark.parametrize(
-    ("question", "name"), [("who invented the tulip", 1.0), ("which year was it", 1.0), ("哪一年发现的", 1.0), ("谁种的郁金香", 1.0), ("why are tulips red", 0.0), ("怎样种郁金香", 0.0)]
+    ("question", "name"),
+    [
+        ("who invented the tulip", 1.0),
+        ("which year was it", 1.0),
+        ("哪一年发现的", 1.0),
+        ("谁种的郁金香", 1.0),
+        ("why are tulips red", 0.0),
+        ("怎样种郁金香", 0.0),
+    ],
 )
 def test_features_notice_a_name_or_a_year_asked_for(question: str, name: float) -> None:
     assert features_of(question, facts(1))[0]["name"] == name
@@ -125,7 +135,18 @@ def test_features_read_what_was_asked_before() -> None:
     learned = Likeness(passages={1: 0.8, 2: 0.9, 7: 0.95}, unanswerable=0.3, support={1: 0.6}, votes={1: 0.25}, votes_against=0.5)
     likeness = Likeness(passages={1: 0.5, 7: 0.7}, unanswerable=0.4, learned=learned)
     first, second = features_of("tulips", facts(1), facts(2), likeness=likeness)
-    names = ("asked", "asked_behind", "asked_unanswered", "likeness", "likeness_support", "likeness_behind", "likeness_next", "likeness_margin", "votes", "votes_against")
+    names = (
+        "asked",
+        "asked_behind",
+        "asked_unanswered",
+        "likeness",
+        "likeness_support",
+        "likeness_behind",
+        "likeness_next",
+        "likeness_margin",
+        "votes",
+        "votes_against",
+    )
     assert [first[name] for name in names] == pytest.approx([0.5, 0.2, 0.4, 0.8, 0.6, 0.15, 0.9, 0.5, 0.25, 0.5])
     assert [second[name] for name in names] == pytest.approx([0.0, 0.7, 0.4, 0.9, 0.0, 0.05, 0.8, 0.6, 0.0, 0.5])
 

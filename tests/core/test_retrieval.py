@@ -26,7 +26,19 @@ from core.question_head import QuestionHead
 from core.questions import EMPTY, QuestionBank
 from core.ranking import shipped_model, variant_of
 from core.registry import Domain
-from core.retrieval import BANK_FLOOR, BANK_WEIGHT, DENSE_WEIGHT, RERANKED, Candidates, Retrieval, Retriever, as_langchain_retriever, inverse_document_frequency, keyword_share, titled
+from core.retrieval import (
+    BANK_FLOOR,
+    BANK_WEIGHT,
+    DENSE_WEIGHT,
+    RERANKED,
+    Candidates,
+    Retrieval,
+    Retriever,
+    as_langchain_retriever,
+    inverse_document_frequency,
+    keyword_share,
+    titled,
+)
 from core.settings import Settings
 from core.text import content_terms, match_query, terms
 from core.types import Language
@@ -95,7 +107,9 @@ def test_search_in_a_language_without_passages_searches_all(own: Library, encode
     assert {hit.passage.lang for hit in retrieval.hits} == {"en"}
 
 
-@pytest.mark.parametrize(("question", "lang"), [("zzz unheard words of tulip bulbs", "en"), ("best time of year to put tulips in", "en"), ("郁金香的球茎", "zh")])
+@pytest.mark.parametrize(
+    ("question", "lang"), [("zzz unheard words of tulip bulbs", "en"), ("best time of year to put tulips in", "en"), ("郁金香的球茎", "zh")]
+)
 def test_candidates_fused_score_is_the_stated_mixture(retriever: Retriever, question: str, lang: Language) -> None:
     bank = retriever.bank(lang)
     found = retriever.candidates(question, k=20, lang=lang, bank=bank)
@@ -140,7 +154,13 @@ def test_candidates_read_the_bank_but_for_an_origin_left_out(retriever: Retrieve
     assert with_bank.facts[0].fused > without.facts[0].fused
 
 
-ASKED = [*((question, lang) for question, lang, *_ in QUESTIONS), ("which fertiliser do tulips like", "en"), ("who won the world cup", "en"), ("", "en"), ("今天天气怎么样", "zh")]
+ASKED = [
+    *((question, lang) for question, lang, *_ in QUESTIONS),
+    ("which fertiliser do tulips like", "en"),
+    ("who won the world cup", "en"),
+    ("", "en"),
+    ("今天天气怎么样", "zh"),
+]
 
 
 @pytest.mark.parametrize(("question", "lang"), ASKED)

@@ -30,7 +30,10 @@ PLACES = [
     ("zh", "roses", "黑斑病是一种真菌病，会使玫瑰叶片出现黑色斑点。", ["黑点", "生病", "斑点", "真菌", "病害"]),
 ]
 """Language, document, sentence, and the words in which people ask for it."""
-ASIDES = {"en": ["please", "quickly", "again", "in my bed", "this year", "for a beginner", "at home"], "zh": ["请问", "今年", "新手", "家里", "花园", "一般", "到底"]}
+ASIDES = {
+    "en": ["please", "quickly", "again", "in my bed", "this year", "for a beginner", "at home"],
+    "zh": ["请问", "今年", "新手", "家里", "花园", "一般", "到底"],
+}
 PER_PLACE = {"en": 13, "zh": 27}
 """Questions of a place in a file: two files of three must be enough to fit a head."""
 
@@ -66,9 +69,13 @@ def write_questions(folder: Path) -> None:
     for number, name in enumerate(("one", "two", "three")):
         rows = []
         for lang, document, quote, words in PLACES:
-            asked = itertools.islice(itertools.product(itertools.combinations(words, 2), ASIDES[lang]), number * PER_PLACE[lang], (number + 1) * PER_PLACE[lang])
+            asked = itertools.islice(
+                itertools.product(itertools.combinations(words, 2), ASIDES[lang]), number * PER_PLACE[lang], (number + 1) * PER_PLACE[lang]
+            )
             subject = {"tulips": "tulips 郁金香", "roses": "roses 玫瑰", "compost": "compost 堆肥"}[document].split()[lang == "zh"]
             join = " " if lang == "en" else "，"
             rows.append({"lang": lang, "document": document, "quote": quote, "questions": [join.join([aside, subject, *pair]) for pair, aside in asked]})
-        rows.append({"lang": "en", "document": "roses", "answerable": False, "questions": [f"what do {number + 2} roses cost", f"who bred rose number {number}"]})
+        rows.append(
+            {"lang": "en", "document": "roses", "answerable": False, "questions": [f"what do {number + 2} roses cost", f"who bred rose number {number}"]}
+        )
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")

@@ -127,10 +127,12 @@ def test_sandbox_names_a_worker_killed_while_it_parses(tmp_path: Path, settings:
     parse_file(note(tmp_path), settings=settings)
     pid = worker_pid()
     assert pid is not None
+    # Making the file takes a while; killed meanwhile, the worker would only be replaced.
+    path = busy_pdf(tmp_path / "busy.pdf")
     killer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
     killer.start()
     with pytest.raises(DocumentError, match=r"^busy\.pdf: its parser was stopped from outside"):
-        parse_file(busy_pdf(tmp_path / "busy.pdf"), settings=settings)
+        parse_file(path, settings=settings)
     killer.join()
 
 

@@ -91,7 +91,9 @@ def test_fit_head_of_another_seed_gives_another_head() -> None:
 
 
 def test_fit_head_of_the_same_places_in_another_order_gives_the_same_bytes() -> None:
-    first, second = (fit_head(dict(pairs), stands(), lang="en", recipe=BRIEF) for pairs in (asked(seed=1, count=4).items(), reversed(asked(seed=1, count=4).items())))
+    first, second = (
+        fit_head(dict(pairs), stands(), lang="en", recipe=BRIEF) for pairs in (asked(seed=1, count=4).items(), reversed(asked(seed=1, count=4).items()))
+    )
     assert first == second
 
 
