@@ -65,7 +65,7 @@ class Gate:
         for rule in self._policy.rules:
             if fired is not None and _ORDER[rule.action] >= _ORDER[fired.action]:
                 continue
-            if hits.issuperset(rule.all) and hits.isdisjoint(rule.none) and not self._overruled(rule, scores):
+            if hits.issuperset(rule.all) and hits.isdisjoint(rule.none) and not (vector is not None and self._overruled(rule, scores)):
                 fired = rule
         seen = self._learned.labels(scores, lang) if self._learned is not None else []
         recognised = sorted((entry for entry in self._policy.learned if entry.label in seen), key=lambda e: (_ORDER[e.action], seen.index(e.label)))
@@ -77,7 +77,7 @@ class Gate:
         return Decision(action=fired.action, rule=fired.id, notice=self._policy.notices[fired.notice].get(lang))
 
     def _overruled(self, rule: Rule, scores: dict[str, float]) -> bool:
-        """Whether the fitted gate is all but certain that a rule fired on harmless words; it needs a vector and a label of that action."""
+        """Whether the fitted gate is all but certain that a rule fired on harmless words; it needs a label of that action."""
         likewise = [scores[entry.label] for entry in self._policy.learned if entry.action == rule.action and entry.label in scores]
         return not rule.final and bool(likewise) and max(likewise) < OVERRULED_BELOW
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core.encoder import Encoder
 from core.manifest import Example, load_policy, read_examples, read_training_questions, training_files
-from core.policy_learned import FILE, VECTOR_SCALE, LearnedGate, LearnedLabel, LearnedLanguage, gate_terms, word_weights
+from core.policy_learned import FILE, VECTOR_SCALE, LearnedGate, LearnedLabel, LearnedLanguage, gate_terms, load_learned_gate, word_weights
 from core.registry import Domain
 from core.types import LANGUAGES, Language
 
@@ -62,7 +62,7 @@ COPIES = 3
 
 
 def fit_gate(domain: Domain, encoder: Encoder) -> LearnedGate | None:
-    """Fit and write ``policy/gate.json``; None when the domain has no examples or maps no label to an action.
+    """Fit and write ``policy/gate.json`` unless it was fitted on these examples; None when the domain has no examples or maps no label to an action.
 
     Each label is a logistic regression against everything else; its threshold is the lowest at which at most
     :data:`FALSE_ALARMS` of the benign texts are caught when each is scored by a model that did not see it.
@@ -73,6 +73,9 @@ def fit_gate(domain: Domain, encoder: Encoder) -> LearnedGate | None:
     if not examples or not acting:
         return None
     digest = hashlib.sha256((folder / "examples.jsonl").read_bytes()).hexdigest()
+    held = load_learned_gate(folder)
+    if held is not None and (held.examples_sha256, held.encoder) == (digest, encoder.id):
+        return held
     asked = [item for path in training_files(domain.folder, domain.manifest) for item in read_training_questions(path)]
     languages: dict[Language, LearnedLanguage] = {}
     for lang in LANGUAGES:

@@ -328,8 +328,7 @@ def test_set_questions_follows_a_document_that_was_removed_and_added_again(garde
 QUOTE = "Plant tulip bulbs in October, about 15 cm deep."
 
 
-def test_set_questions_reads_groups_and_places_each_of_their_questions(shop: Workshop, own: Domain) -> None:
-    shop.add(own.corpus, scope="corpus")
+def test_set_questions_reads_groups_and_places_each_of_their_questions(current: Workshop, own: Domain) -> None:
     (own.folder / "training" / "batch.jsonl").write_text(
         lines(
             {"lang": "en", "document": "tulips", "quote": QUOTE, "questions": ["tulips when", "which month for tulips"]},
@@ -340,22 +339,21 @@ def test_set_questions_reads_groups_and_places_each_of_their_questions(shop: Wor
         "utf-8",
     )
     files = training_files(own.folder, own.manifest)
-    assert Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(files, query_encoder=shop.encoder) == 6
-    stored = {question.text: question for question in [*shop.library.questions("en"), *shop.library.questions("zh")]}
+    assert Ingest(current.library, current.encoder, settings=current.settings).set_questions(files, query_encoder=current.encoder) == 6
+    stored = {question.text: question for question in [*current.library.questions("en"), *current.library.questions("zh")]}
     assert stored["tulips when"].passages == stored["which month for tulips"].passages == stored["best time of year to put tulips in"].passages
     assert stored["what do tulips cost"].passages == ()
     assert (len(stored["玫瑰剪在哪里"].passages), stored["玫瑰剪在哪里"].origin) == (1, "batch.jsonl")
     assert "is it lost" not in stored
 
 
-def test_set_questions_encodes_no_question_of_a_language_compared_by_words_alone(shop: Workshop, own: Domain) -> None:
-    shop.add(own.corpus, scope="corpus")
+def test_set_questions_encodes_no_question_of_a_language_compared_by_words_alone(current: Workshop, own: Domain) -> None:
     (own.folder / "training" / "zh.jsonl").write_text(
         lines({"lang": "zh", "document": "roses", "answerable": False, "questions": ["玫瑰多少钱", "玫瑰香吗"]}), "utf-8"
     )
-    Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
-    assert [question.vector.shape for question in shop.library.questions("zh")] == [(0,), (0,)]
-    assert [question.vector.shape for question in shop.library.questions("en")] == [(shop.encoder.dimension,)] * 2
+    Ingest(current.library, current.encoder, settings=current.settings).set_questions(training_files(own.folder, own.manifest), query_encoder=current.encoder)
+    assert [question.vector.shape for question in current.library.questions("zh")] == [(0,), (0,)]
+    assert [question.vector.shape for question in current.library.questions("en")] == [(current.encoder.dimension,)] * 2
 
 
 def test_set_questions_packs_a_bank_that_knows_its_questions(shop: Workshop, own: Domain) -> None:
@@ -370,25 +368,23 @@ def test_set_questions_packs_a_bank_that_knows_its_questions(shop: Workshop, own
     assert len(QuestionBank(shop.library.question_bank("zh"), "zh")) == 0
 
 
-def test_set_questions_packs_anew_when_a_head_is_another(shop: Workshop, own: Domain) -> None:
-    shop.add(own.corpus, scope="corpus")
+def test_set_questions_packs_anew_when_a_head_is_another(current: Workshop, own: Domain) -> None:
     files, revisions = training_files(own.folder, own.manifest), []
     for seed in (None, 1, 2, 2):
-        heads = {} if seed is None else {"en": sample_head(["tulips"], encoded=shop.encoder.dimension, seed=seed)}
-        Ingest(shop.library, shop.encoder, settings=shop.settings).set_questions(files, query_encoder=shop.encoder, heads=heads)
-        revisions.append(shop.library.revision())
-        assert shop.library.question_bank("en").get("head", b"").decode() == (heads["en"].sha256 if heads else "")
+        heads = {} if seed is None else {"en": sample_head(["tulips"], encoded=current.encoder.dimension, seed=seed)}
+        Ingest(current.library, current.encoder, settings=current.settings).set_questions(files, query_encoder=current.encoder, heads=heads)
+        revisions.append(current.library.revision())
+        assert current.library.question_bank("en").get("head", b"").decode() == (heads["en"].sha256 if heads else "")
     assert revisions[0] < revisions[1] < revisions[2] == revisions[3]
 
 
-def test_set_questions_that_cannot_be_read_leave_the_bank_as_it_was(shop: Workshop, own: Domain) -> None:
-    shop.add(own.corpus, scope="corpus")
-    ingest = Ingest(shop.library, shop.encoder, settings=shop.settings)
-    ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
+def test_set_questions_that_cannot_be_read_leave_the_bank_as_it_was(current: Workshop, own: Domain) -> None:
+    ingest = Ingest(current.library, current.encoder, settings=current.settings)
+    ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=current.encoder)
     (own.folder / "training" / "z.jsonl").write_text('{"questions": []}\n')
     with pytest.raises(ManifestError, match=r"z.jsonl:1"):
-        ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=shop.encoder)
-    assert shop.library.question_count() == 2
+        ingest.set_questions(training_files(own.folder, own.manifest), query_encoder=current.encoder)
+    assert current.library.question_count() == 2
 
 
 def test_set_questions_tells_its_progress(shop: Workshop, own: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,6 +412,13 @@ def test_set_questions_encodes_only_questions_that_the_bank_did_not_hold(shop: W
     assert np.linalg.norm(after["what do roses cost"]) == pytest.approx(1.0, abs=1e-2)
 
 
+@pytest.fixture
+def current(shop: Workshop, garden_library: Library) -> Workshop:
+    """A workshop whose library holds what the garden holds."""
+    shutil.copytree(garden_library.folder, shop.library.folder)
+    return shop
+
+
 def update(shop: Workshop, domain: Domain) -> IngestReport:
     return bring_up_to_date(domain, shop.library, shop.encoder, settings=shop.settings)
 
@@ -428,45 +431,42 @@ def test_bring_up_to_date_stores_corpus_questions_and_an_index(shop: Workshop, o
     assert generation is not None and generation.revision == shop.library.revision()
 
 
-def test_bring_up_to_date_again_changes_nothing(shop: Workshop, own: Domain) -> None:
-    update(shop, own)
-    revision = shop.library.revision()
-    assert (update(shop, own).added, shop.library.revision()) == (0, revision)
+def test_bring_up_to_date_again_changes_nothing(current: Workshop, own: Domain) -> None:
+    revision = current.library.revision()
+    assert (update(current, own).added, current.library.revision()) == (0, revision)
 
 
-def test_bring_up_to_date_erases_removed_documents_for_good(shop: Workshop, own: Domain) -> None:
-    shop.write("mint.md", MINT)
-    update(shop, own)
-    shop.add()
-    removed = shop.library.find("mint.md")
-    shop.library.remove(removed)
-    update(shop, own)
-    assert shop.library.restore(removed) == []
+def test_bring_up_to_date_erases_removed_documents_for_good(current: Workshop, own: Domain) -> None:
+    current.write("mint.md", MINT)
+    current.add()
+    removed = current.library.find("mint.md")
+    current.library.remove(removed)
+    update(current, own)
+    assert current.library.restore(removed) == []
 
 
-def test_bring_up_to_date_keeps_what_a_user_added(shop: Workshop, own: Domain) -> None:
-    shop.write("mint.md", MINT)
-    shop.add()
-    update(shop, own)
-    assert "mint.md" in shop.sources()
+def test_bring_up_to_date_keeps_what_a_user_added(current: Workshop, own: Domain) -> None:
+    current.write("mint.md", MINT)
+    current.add()
+    update(current, own)
+    assert "mint.md" in current.sources()
 
 
-def test_bring_up_to_date_leaves_out_questions_whose_sentence_was_rewritten(shop: Workshop, own: Domain) -> None:
-    update(shop, own)
+def test_bring_up_to_date_leaves_out_questions_whose_sentence_was_rewritten(current: Workshop, own: Domain) -> None:
     article = own.corpus / "en" / "tulips.md"
     article.write_text(article.read_text("utf-8").replace("in October", "in November"), "utf-8")
-    update(shop, own)
-    assert [question.text for question in shop.library.questions("en")] == ["which fertiliser do tulips like"]
+    update(current, own)
+    assert [question.text for question in current.library.questions("en")] == ["which fertiliser do tulips like"]
 
 
-def test_bring_up_to_date_packs_the_bank_with_the_domains_heads(shop: Workshop, own: Domain) -> None:
-    data = save(head_tensors(["tulips"], encoded=shop.encoder.dimension))
-    write_heads(own.folder / "training", {"en": data}, encoder_id=shop.encoder.id)
-    update(shop, own)
-    assert {"head", "learned"} <= set(shop.library.question_bank("en"))
+def test_bring_up_to_date_packs_the_bank_with_the_domains_heads(current: Workshop, own: Domain) -> None:
+    data = save(head_tensors(["tulips"], encoded=current.encoder.dimension))
+    write_heads(own.folder / "training", {"en": data}, encoder_id=current.encoder.id)
+    update(current, own)
+    assert {"head", "learned"} <= set(current.library.question_bank("en"))
     write_heads(own.folder / "training", {"en": data}, encoder_id="other@1")
-    update(shop, own)
-    assert not {"head", "learned"} & set(shop.library.question_bank("en"))
+    update(current, own)
+    assert not {"head", "learned"} & set(current.library.question_bank("en"))
 
 
 def test_bring_up_to_date_refuses_a_head_that_was_changed(shop: Workshop, own: Domain) -> None:
@@ -509,20 +509,19 @@ def test_library_is_up_to_date_only_after_it_was_brought_so(shop: Workshop, own:
         lambda shop, own: shop.library.remove([shop.library.documents()[0].id]),
     ],
 )
-def test_library_is_out_of_date_when_anything_of_the_domain_changed(shop: Workshop, own: Domain, change: Callable[[Workshop, Domain], object]) -> None:
-    update(shop, own)
-    change(shop, own)
-    assert not is_up_to_date(own, shop.library, shop.encoder)
-    update(shop, own)
-    assert is_up_to_date(own, shop.library, shop.encoder)
+def test_library_is_out_of_date_when_anything_of_the_domain_changed(current: Workshop, own: Domain, change: Callable[[Workshop, Domain], object]) -> None:
+    assert is_up_to_date(own, current.library, current.encoder)
+    change(current, own)
+    assert not is_up_to_date(own, current.library, current.encoder)
+    update(current, own)
+    assert is_up_to_date(own, current.library, current.encoder)
 
 
-def test_library_with_a_users_file_can_be_up_to_date(shop: Workshop, own: Domain) -> None:
-    update(shop, own)
-    shop.write("mint.md", MINT)
-    shop.add()
-    update(shop, own)
-    assert is_up_to_date(own, shop.library, shop.encoder)
+def test_library_with_a_users_file_can_be_up_to_date(current: Workshop, own: Domain) -> None:
+    current.write("mint.md", MINT)
+    current.add()
+    update(current, own)
+    assert is_up_to_date(own, current.library, current.encoder)
 
 
 def test_ingest_leaves_a_sound_database(shop: Workshop) -> None:

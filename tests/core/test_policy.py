@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.manifest import Localized, Policy, Rule, Terms
+from core.manifest import Learned, Localized, Policy, Rule, Terms
 from core.policy import Decision, Gate
+from core.policy_learned import WORD_SCALE, LearnedGate, LearnedLabel, LearnedLanguage
+from core.types import Language
 
 
 def gate(*rules: Rule, **groups: Terms) -> Gate:
@@ -103,6 +106,67 @@ def test_policy_terms_are_literal() -> None:
     assert made.decide("aab c", "en") is None
     assert made.decide("甲甲", "zh") is None
     assert made.decide("这是[甲]+", "zh") is not None
+
+
+def fitted(intercept: float = 0.0, *, words: dict[str, float] | None = None, vector: tuple[float, ...] = ()) -> LearnedGate:
+    """A gate with the label ``danger`` in both languages; a word's weight is its share of the score."""
+    idf = {word: round(1 / WORD_SCALE, 6) for word in words or {}}
+    label = LearnedLabel(words=words or {}, vector=vector, intercept=intercept, threshold=0.6)
+    language = LearnedLanguage(idf=idf, labels={"danger": label})
+    return LearnedGate(examples_sha256="0", encoder="e@1", languages={"en": language, "zh": language})
+
+
+def taught(learned: LearnedGate, *, final: bool = False, action: str = "escalate") -> Gate:
+    """A gate with the rule ``heart`` over heart attacks in both languages, and a fitted gate whose label has ``action``."""
+    heart = rule("heart", "heart").model_copy(update={"final": final})
+    entry = Learned.model_validate({"label": "danger", "action": action, "notice": "n"})
+    groups = {"heart": Terms(en=("heart attack*",), zh=("心脏病发作",))}
+    return Gate(Policy(groups=groups, rules=(heart,), learned=(entry,), notices={"n": Localized(en="act now", zh="请立即行动")}), learned=learned)
+
+
+def fired(made: Gate, text: str, lang: Language = "en", *, vector: tuple[float, ...] | None = (1.0,)) -> str | None:
+    decision = made.decide(text, lang, vector=None if vector is None else np.array(vector, dtype=np.float32))
+    return decision.rule if decision is not None else None
+
+
+FILM = fitted(words={"film": -9.0, "collaps": 9.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "rule_name"),
+    [
+        ("a heart attack", "heart"),
+        ("a film about heart attacks", None),
+        ("a film", None),
+        ("he collapsed", "learned-danger"),
+        ("heart attack, he collapsed", "heart"),
+    ],
+)
+def test_policy_fitted_gate_overrules_a_rule_or_adds_to_it(text: str, rule_name: str | None) -> None:
+    assert fired(taught(FILM), text) == rule_name
+
+
+def test_policy_fitted_gate_never_overrules_a_final_rule() -> None:
+    assert fired(taught(FILM, final=True), "a film about heart attacks") == "heart"
+
+
+def test_policy_fitted_gate_overrules_no_rule_of_an_action_it_has_no_label_for() -> None:
+    assert fired(taught(FILM, action="refuse"), "a film about heart attacks") == "heart"
+
+
+def test_policy_fitted_gate_that_reads_encodings_is_sure_of_a_danger() -> None:
+    assert fired(taught(fitted(-4.0, vector=(5.0,))), "a heart attack") == "heart"
+
+
+def test_policy_fitted_gate_that_lacks_the_encoding_overrules_nothing() -> None:
+    assert fired(taught(fitted(-4.0, vector=(5.0,))), "a heart attack", vector=None) == "heart"
+
+
+@pytest.mark.xfail(strict=True, reason="a text in another language than the question's has no known word, and counts as certainly harmless")
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("text", "lang"), [("I am having a heart attack", "zh"), ("我心脏病发作了", "en")])
+def test_policy_fitted_gate_of_another_language_overrules_nothing(text: str, lang: Language) -> None:
+    assert fired(taught(fitted(-4.0, words={"heart": 9.0, "脏病": 9.0})), text, lang) == "heart"
 
 
 def test_policy_disclaimer_falls_back_to_english() -> None:

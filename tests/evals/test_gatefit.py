@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.encoder import Encoder
 from core.manifest import Example, load_manifest
-from core.policy_learned import load_learned_gate
+from core.policy_learned import LearnedGate, load_learned_gate
 from core.registry import Domain
 from core.types import LANGUAGES, Language
 from evals.gatefit import ASKED, PLAYED_DOWN, fit_gate, played_down
@@ -33,6 +33,10 @@ def own(garden: Domain, tmp_path: Path) -> Domain:
     return Domain(manifest=load_manifest(folder), folder=folder, door="test")
 
 
+def labels(gate: LearnedGate, text: str, encoder: Encoder) -> list[str]:
+    return gate.labels(gate.scores(text, "en", encoder.encode([text])[0]), "en")
+
+
 def add_questions(domain: Domain, questions: list[str]) -> None:
     rows = [{"lang": "en", "document": "tulips", "answerable": False, "questions": questions[n : n + 200]} for n in range(0, len(questions), 200)]
     (domain.folder / "training" / "batch.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
@@ -51,8 +55,8 @@ def test_played_down_rows_are_followed_by_wrapped_copies_of_their_kind(texts: li
 def test_fit_gate_recognises_what_the_examples_are_like(own: Domain, encoder: Encoder) -> None:
     gate = fit_gate(own, encoder)
     assert gate is not None
-    for text, labels in (("the toddler drank some weedkiller", ["swallowed"]), ("best time of year to put tulips in", []), ("where do I keep fungicide", [])):
-        assert gate.labels(text, "en", encoder.encode([text])[0]) == labels
+    for text, expected in (("the toddler drank some weedkiller", ["swallowed"]), ("best time of year to put tulips in", []), ("where do I buy bait", [])):
+        assert labels(gate, text, encoder) == expected
 
 
 def test_fit_gate_writes_what_the_assistant_reads_and_is_reproducible(own: Domain, encoder: Encoder) -> None:
@@ -60,15 +64,40 @@ def test_fit_gate_writes_what_the_assistant_reads_and_is_reproducible(own: Domai
     path = own.folder / "policy" / "gate.json"
     first = path.read_bytes()
     assert load_learned_gate(own.folder / "policy") == gate
+    path.unlink()
     fit_gate(own, encoder)
     assert path.read_bytes() == first
+
+
+def test_fit_gate_again_on_the_same_examples_writes_nothing(own: Domain, encoder: Encoder) -> None:
+    gate = fit_gate(own, encoder)
+    before = (own.folder / "policy" / "gate.json").stat().st_mtime_ns
+    assert fit_gate(own, encoder) == gate
+    assert (own.folder / "policy" / "gate.json").stat().st_mtime_ns == before
+
+
+def test_fit_gate_fits_anew_when_an_example_was_added(own: Domain, encoder: Encoder) -> None:
+    before = fit_gate(own, encoder)
+    with (own.folder / "policy" / "examples.jsonl").open("a") as file:
+        file.write(json.dumps({"text": "my child sipped bleach", "lang": "en", "label": "swallowed"}) + "\n")
+    after = fit_gate(own, encoder)
+    assert before is not None and after is not None and before.examples_sha256 != after.examples_sha256
+
+
+@pytest.mark.xfail(strict=True, reason="only examples and encoder are compared, so a label that acts from now on is not fitted")
+def test_fit_gate_fits_anew_when_another_label_acts(own: Domain, encoder: Encoder) -> None:
+    assert fit_gate(own, encoder) is not None
+    rules = own.folder / "policy" / "rules.toml"
+    rules.write_text(rules.read_text("utf-8").replace('label = "swallowed"', 'label = "benign"'), "utf-8")
+    gate = fit_gate(own, encoder)
+    assert gate is not None and set(gate.languages["en"].labels) == {"benign"}
 
 
 def test_fit_gate_learns_that_what_people_ask_is_harmless(own: Domain, encoder: Encoder) -> None:
     text = "my child ate a tulip petal"
     add_questions(own, [f"{text} number {n}" for n in range(40)])
     gate = fit_gate(own, encoder)
-    assert gate is not None and gate.labels(text, "en", encoder.encode([text])[0]) == []
+    assert gate is not None and labels(gate, text, encoder) == []
 
 
 def test_fit_gate_reads_some_of_very_many_questions(own: Domain, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
