@@ -22,7 +22,7 @@ from core.index.faiss import FaissIndex
 from core.library import Library, StoredQuestion
 from core.manifest import EvalItem, EvalSource, read_training_questions, training_files
 from core.question_head import QuestionHead, load_heads
-from core.questions import DENSE_SHARE, pack, question_terms
+from core.questions import DENSE_SHARE, FORMAT, pack, question_terms
 from core.registry import Domain
 from core.settings import Settings
 from core.types import LANGUAGES, Document, Language, Passage, Span
@@ -266,7 +266,7 @@ class Ingest:
 def _bank_sha256(files: Sequence[Path], library: Library, encoder: Encoder, heads: Mapping[Language, QuestionHead]) -> str:
     """Return a hash of all that a question bank is made from."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
-    digest.update(f"{library.passages_sha256()}\0{encoder.id}\0{','.join(head.sha256 for head in heads.values())}".encode())
+    digest.update(f"{FORMAT}\0{library.passages_sha256()}\0{encoder.id}\0{','.join(head.sha256 for head in heads.values())}".encode())
     return digest.hexdigest()
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from core.documents.language import detect_language
 from core.manifest import Policy, Rule
 from core.policy_learned import LearnedGate
 from core.policy_terms import TermMatcher
@@ -55,19 +56,21 @@ class Gate:
 
         Args:
             text: the question.
-            lang: the language of the notice, and of the fitted gate.
+            lang: the language of the notice.
             vector: the question's encoding (d,), unit norm, where there is one.
         """
         folded = " ".join(normalize(text[:_MAX_CHARS]).split())
         hits = self._terms.groups_in(folded)
-        scores = self._learned.scores(folded, lang, vector) if self._learned is not None else {}
+        # In the language it is written in: words of another one would score as harmless.
+        spoken = detect_language(folded)
+        scores = self._learned.scores(folded, spoken, vector) if self._learned is not None else {}
         fired: Rule | None = None
         for rule in self._policy.rules:
             if fired is not None and _ORDER[rule.action] >= _ORDER[fired.action]:
                 continue
             if hits.issuperset(rule.all) and hits.isdisjoint(rule.none) and not (vector is not None and self._overruled(rule, scores)):
                 fired = rule
-        seen = self._learned.labels(scores, lang) if self._learned is not None else []
+        seen = self._learned.labels(scores, spoken) if self._learned is not None else []
         recognised = sorted((entry for entry in self._policy.learned if entry.label in seen), key=lambda e: (_ORDER[e.action], seen.index(e.label)))
         if recognised and (fired is None or _ORDER[recognised[0].action] < _ORDER[fired.action]):
             entry = recognised[0]

@@ -45,7 +45,9 @@ class TermMatcher:
         self._stem_lengths = sorted({len(stem) for stem in self._stems})
 
     def _add_words(self, name: str, term: str) -> None:
-        parts = tuple(words for part in normalize(term).split("..") if (words := _term_words(part)))
+        # A star of its own stands for some words too.
+        written = " ".join(".." if word == "*" else word for word in normalize(term).split())
+        parts = tuple(words for part in written.split("..") if (words := _term_words(part)))
         if parts:
             first, is_stem = parts[0][0]
             (self._stems if is_stem else self._words)[first].append((name, parts))

@@ -88,7 +88,7 @@ class QuestionHead:
 
         try:
             tensors = load(data)
-        except SafetensorError as error:
+        except (SafetensorError, KeyError) as error:
             raise ManifestError("a question head is not a safetensors file; run `domainkit calibrate` again") from error
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         fits = {name: str(tensor.dtype) for name, tensor in tensors.items()} == _TENSORS and (
@@ -145,7 +145,7 @@ def load_heads(folder: Path, *, encoder_id: str) -> Mapping[Language, QuestionHe
         heads = Heads.model_validate_json((folder / FILE).read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except ValidationError as error:
+    except (ValidationError, UnicodeDecodeError) as error:
         raise ManifestError(f"{folder.parent.name}/{folder.name}/{FILE}: not valid; run `domainkit calibrate {folder.parent.name}`") from error
     if heads.encoder != encoder_id:
         return {}

@@ -25,6 +25,8 @@ from core.types import Language
 DENSE_SHARE: dict[Language, float] = {"en": 0.75, "zh": 0.0}
 """Weight of the cosine in the likeness of two questions; the rest is the tf-idf cosine of their words. MiniLM's vocabulary lacks most
 Chinese characters: measured, it adds nothing there, and half of the bank need not be encoded."""
+FORMAT = 2
+"""Raised when the banks of older versions must be packed anew."""
 NEAREST = 48
 """Questions of the bank that count in a comparison."""
 VOTERS = 8
@@ -94,7 +96,7 @@ def pack(questions: Sequence[StoredQuestion], *, head: QuestionHead | None = Non
         learned = {"learned": vectors.astype("<f2").tobytes(), "head": head.sha256.encode()}
     return learned | {
         "vectors": _stacked(questions).astype("<f2").tobytes(),
-        "count": json.dumps(len(questions)).encode(),
+        "shape": json.dumps(_stacked(questions).shape).encode(),
         "origins": json.dumps(origins, ensure_ascii=False).encode(),
         "origin": np.array([origins.index(question.origin) for question in questions], dtype="<i2").tobytes(),
         "places": np.array(places, dtype="<i4").tobytes(),
@@ -129,11 +131,14 @@ class QuestionBank:
         self._lang = lang
         self._head = head
         self._learned: NDArray[np.float32] | None = None
-        self._count = int(json.loads(parts["count"])) if parts else 0
-        if not self._count:
+        self._count = 0
+        if not parts:
             return
         try:
-            self._vectors = np.frombuffer(parts["vectors"], "<f2").reshape(self._count, -1).astype(np.float32)
+            self._count, width = (int(size) for size in json.loads(parts["shape"]))
+            if not self._count:
+                return
+            self._vectors = np.frombuffer(parts["vectors"], "<f2").reshape(self._count, width).astype(np.float32)
             self._origins: list[str] = json.loads(parts["origins"])
             self._origin = np.frombuffer(parts["origin"], "<i2")
             self._places = np.frombuffer(parts["places"], "<i4").reshape(-1, 4)
@@ -143,10 +148,20 @@ class QuestionBank:
             ends = np.frombuffer(parts["ends"], "<i4")
             self._numbers = np.frombuffer(parts["numbers"], "<i4")
             self._weights = np.frombuffer(parts["weights"], "<f4")
-        except (KeyError, ValueError, UnicodeDecodeError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise LibraryError("the question bank is damaged; run `domainkit reindex`") from error
-        fits = len(self._origin) == self._count and len(ends) == len(words) and len(self._numbers) == len(self._weights) == (ends[-1] if len(ends) else 0)
-        if not fits or not np.isfinite(self._vectors).all() or not np.isfinite(self._weights).all():
+        everything = [array for array in (self._vectors, self._weights, self._learned) if array is not None]
+        fits = (
+            len(self._origin) == self._count
+            and len(ends) == len(words)
+            and len(self._numbers) == len(self._weights) == (ends[-1] if len(ends) else 0)
+            and (not len(ends) or (ends[0] >= 0 and bool((np.diff(ends) >= 0).all())))
+            and (not len(self._numbers) or (self._numbers.min() >= 0 and self._numbers.max() < self._count))
+            and (self._learned is None or head is None or self._learned.shape[1] == head.dimension)
+            and (not len(self._origin) or (self._origin.min() >= 0 and self._origin.max() < len(self._origins)))
+            and all(np.isfinite(array).all() for array in everything)
+        )
+        if not fits:
             raise LibraryError("the question bank is damaged; run `domainkit reindex`")
         self._slices = dict(zip(words, zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True), strict=True))
         self._firsts = np.searchsorted(self._places[:, 0], np.arange(self._count + 1))

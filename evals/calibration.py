@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core.abstention import Calibration, Threshold, draft_confidence
+from core.abstention import DEFAULT_THRESHOLD, Calibration, Threshold, draft_confidence
 from core.assistant import Assistant, library_folder
 from core.encoder import Encoder, compiled_folder
 from core.errors import UsageError
@@ -24,6 +24,7 @@ from evals.gatefit import fit_gate
 from evals.headfit import fit_heads
 from evals.scorers import share_of
 
+PRIOR_ITEMS = 40
 Progress = Callable[[str, int, int], None]
 
 
@@ -112,6 +113,9 @@ def calibrate_domain(domain: Domain, *, settings: Settings, progress: Progress |
         group = [o for o in observations if o.lang == lang]
         if len(group) >= 10:
             thresholds[lang] = fit_threshold(group, max_wrong_rate=domain.manifest.abstention.max_wrong_rate)
+            # Some dozens of items say little by themselves: as if PRIOR_ITEMS more had asked for the usual threshold.
+            fitted, weight = thresholds[lang], len(group) / (len(group) + PRIOR_ITEMS)
+            thresholds[lang] = fitted.model_copy(update={"value": round(weight * fitted.value + (1 - weight) * DEFAULT_THRESHOLD, 6)})
     if not thresholds:
         raise UsageError(f"domain '{domain.name}' has fewer than 10 dev items per language; write more before calibrating")
     calibration = Calibration(corpus_sha256=assistant.library.corpus_sha256(), model_sha256=model_sha256(), thresholds=thresholds)

@@ -75,7 +75,10 @@ def fit_gate(domain: Domain, encoder: Encoder) -> LearnedGate | None:
     digest = hashlib.sha256((folder / "examples.jsonl").read_bytes()).hexdigest()
     held = load_learned_gate(folder)
     if held is not None and (held.examples_sha256, held.encoder) == (digest, encoder.id):
-        return held
+        counts = Counter((example.lang, example.label) for example in examples)
+        wanted = {key for key, n in counts.items() if key[1] in acting and n >= FOLDS}
+        if wanted == {(lang, label) for lang, model in held.languages.items() for label in model.labels}:
+            return held
     asked = [item for path in training_files(domain.folder, domain.manifest) for item in read_training_questions(path)]
     languages: dict[Language, LearnedLanguage] = {}
     for lang in LANGUAGES:

@@ -130,7 +130,7 @@ def fit_head(
         save(
             {
                 "known": known,
-                "weight": model.weight.weight.detach().numpy()[:, 0].astype(np.float16),
+                "weight": model.weight.weight.detach().numpy()[: len(known), 0].astype(np.float16),
                 "rows": np.round(rows / scale[:, None]).astype(np.int8),
                 "scale": scale.astype(np.float16),
                 "dense": (how.dense * model.dense.weight.detach().numpy()).astype(np.float16),

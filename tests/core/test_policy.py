@@ -45,7 +45,6 @@ def test_policy_terms_match_words_stems_and_short_gaps(text: str, fires: bool) -
     assert (CHEST.decide(text, "en") is not None) is fires
 
 
-@pytest.mark.xfail(strict=True, reason="a star alone is dropped, so the words beside it must touch; shipped rules are written as if it stood for a word")
 @pytest.mark.parametrize(("term", "text"), [("guaranteed * return*", "guaranteed monthly returns"), ("is * * a buy", "is this stock a buy")])
 def test_policy_star_alone_stands_for_one_word(term: str, text: str) -> None:
     assert gate(rule("star", "star"), star=Terms(en=(term,))).decide(text, "en") is not None
@@ -162,7 +161,6 @@ def test_policy_fitted_gate_that_lacks_the_encoding_overrules_nothing() -> None:
     assert fired(taught(fitted(-4.0, vector=(5.0,))), "a heart attack", vector=None) == "heart"
 
 
-@pytest.mark.xfail(strict=True, reason="a text in another language than the question's has no known word, and counts as certainly harmless")
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(("text", "lang"), [("I am having a heart attack", "zh"), ("我心脏病发作了", "en")])
 def test_policy_fitted_gate_of_another_language_overrules_nothing(text: str, lang: Language) -> None:

@@ -184,7 +184,6 @@ def test_head_refuses_what_is_no_safetensors_file(data: bytes) -> None:
         QuestionHead(data, "en")
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="safetensors raises KeyError for a type that numpy lacks")
 @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3"])
 def test_head_refuses_a_type_that_numpy_lacks(dtype: str) -> None:
     header = json.dumps({"known": {"dtype": dtype, "shape": [2], "data_offsets": [0, 4 if dtype == "BF16" else 2]}}).encode()
@@ -302,7 +301,6 @@ def test_load_heads_refuses_what_is_not_a_list_of_heads(training: Path, text: st
         load_heads(training, encoder_id="e@1")
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="only what pydantic refuses is turned into one line")
 def test_load_heads_refuses_bytes_that_are_not_text(training: Path) -> None:
     (training / "heads.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ManifestError, match="not valid"):

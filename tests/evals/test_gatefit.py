@@ -84,7 +84,6 @@ def test_fit_gate_fits_anew_when_an_example_was_added(own: Domain, encoder: Enco
     assert before is not None and after is not None and before.examples_sha256 != after.examples_sha256
 
 
-@pytest.mark.xfail(strict=True, reason="only examples and encoder are compared, so a label that acts from now on is not fitted")
 def test_fit_gate_fits_anew_when_another_label_acts(own: Domain, encoder: Encoder) -> None:
     assert fit_gate(own, encoder) is not None
     rules = own.folder / "policy" / "rules.toml"

@@ -149,7 +149,6 @@ def test_fit_head_of_places_with_one_question_each_is_a_head() -> None:
     assert np.isfinite(vectors(QuestionHead(made, "en"), asked(seed=2, count=1)[0, 0])).all()
 
 
-@pytest.mark.xfail(strict=True, reason="the file then holds one weight for no feature, and its own reader refuses it")
 def test_fit_head_of_questions_without_a_known_word_is_a_head() -> None:
     chance = np.random.default_rng(0)
     questions = {(place, 0): [Example(text="?", vector=encoding(place, chance))] * 2 for place in range(3)}
