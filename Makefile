@@ -30,6 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 $(DEV_STAMP): $(STAMP)
 	@echo "installing the tools of development ..."
 	@$(PIP) -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -W ignore -m compileall -q -j 0 $(VENV)/lib || true # warnings of byte compilation are errors in the tests
 	@touch $@
 
 prepare: install
