@@ -25,6 +25,7 @@ from evals.headfit import fit_heads
 from evals.scorers import share_of
 
 PRIOR_ITEMS = 40
+"""Weight, in items, of the usual threshold beside the one fitted: some dozens of items say little by themselves."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -90,6 +91,18 @@ def fit_threshold(observations: Sequence[Observation], *, max_wrong_rate: float)
     return Threshold(value=round(value, 6), items=len(scored), coverage=round(coverage, 4), wrong_rate=round(rate, 4))
 
 
+def shrunk(fitted: Threshold, observations: Sequence[Observation]) -> Threshold:
+    """Return a threshold drawn up towards :data:`core.abstention.DEFAULT_THRESHOLD`, never down, with the coverage and wrong rate it then has."""
+    weight = fitted.items / (fitted.items + PRIOR_ITEMS)
+    value = round(max(fitted.value, weight * fitted.value + (1 - weight) * DEFAULT_THRESHOLD), 6)
+    given = [o for o in observations if o.confidence >= value]
+    right = sum(o.right for o in given)
+    answerable = max(1, sum(o.answerable for o in observations))
+    return Threshold(
+        value=value, items=fitted.items, coverage=round(right / answerable, 4), wrong_rate=round(1 - right / max(1, len(given)), 4) if given else 0.0
+    )
+
+
 def model_sha256() -> str:
     """Return the hash of the shipped ranking model."""
     return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
@@ -112,10 +125,7 @@ def calibrate_domain(domain: Domain, *, settings: Settings, progress: Progress |
     for lang in LANGUAGES:
         group = [o for o in observations if o.lang == lang]
         if len(group) >= 10:
-            thresholds[lang] = fit_threshold(group, max_wrong_rate=domain.manifest.abstention.max_wrong_rate)
-            # Some dozens of items say little by themselves: as if PRIOR_ITEMS more had asked for the usual threshold.
-            fitted, weight = thresholds[lang], len(group) / (len(group) + PRIOR_ITEMS)
-            thresholds[lang] = fitted.model_copy(update={"value": round(weight * fitted.value + (1 - weight) * DEFAULT_THRESHOLD, 6)})
+            thresholds[lang] = shrunk(fit_threshold(group, max_wrong_rate=domain.manifest.abstention.max_wrong_rate), group)
     if not thresholds:
         raise UsageError(f"domain '{domain.name}' has fewer than 10 dev items per language; write more before calibrating")
     calibration = Calibration(corpus_sha256=assistant.library.corpus_sha256(), model_sha256=model_sha256(), thresholds=thresholds)

@@ -16,7 +16,7 @@ from core.errors import UsageError
 from core.manifest import EvalItem, load_manifest
 from core.registry import Domain
 from core.settings import Settings
-from evals.calibration import Observation, calibrate_domain, fit_threshold, model_sha256, observe
+from evals.calibration import Observation, calibrate_domain, fit_threshold, model_sha256, observe, shrunk
 
 
 def observation(confidence: float, right: bool, *, answerable: bool = True) -> Observation:
@@ -141,3 +141,16 @@ def test_calibrate_domain_refuses_too_few_items(garden: Domain, settings: Settin
     with pytest.raises(UsageError, match="fewer than 10 dev items per language; write more before calibrating"):
         calibrate_domain(Domain(manifest=load_manifest(folder), folder=folder, door="test"), settings=settings)
     assert not (folder / "calibration.json").exists()
+
+
+@given(st.integers(0, 10_000), st.integers(10, 120))
+@examples(max_examples=60, deadline=None)
+def test_shrunk_threshold_is_only_more_cautious_and_states_its_own_figures(seed: int, count: int) -> None:
+    observations = sample(count, seed=seed)
+    fitted = fit_threshold(observations, max_wrong_rate=0.05)
+    found = shrunk(fitted, observations)
+    assert fitted.value <= found.value <= max(fitted.value, 0.5)
+    given_answers = [o for o in observations if o.confidence >= found.value]
+    wrong = sum(not o.right for o in given_answers)
+    assert found.wrong_rate == pytest.approx(wrong / max(1, len(given_answers)), abs=1e-3)
+    assert found.coverage <= fitted.coverage + 1e-3
