@@ -17,12 +17,12 @@ from core.documents import iter_files, read_documents
 from core.documents.files import source_name
 from core.documents.splitting import estimate_tokens, split
 from core.encoder import Encoder, PassageText, PassageVectors, sha256_file
-from core.errors import DocumentError
+from core.errors import DocumentError, LibraryError
 from core.index.faiss import FaissIndex
 from core.library import Library, StoredQuestion
 from core.manifest import EvalItem, EvalSource, read_training_questions, training_files
 from core.question_head import QuestionHead, load_heads
-from core.questions import DENSE_SHARE, FORMAT, pack, question_terms
+from core.questions import DENSE_SHARE, FORMAT, QuestionBank, pack, question_terms
 from core.registry import Domain
 from core.settings import Settings
 from core.types import LANGUAGES, Document, Language, Passage, Span
@@ -180,7 +180,7 @@ class Ingest:
             ManifestError: a line is not a valid item.
         """
         digest = _bank_sha256(files, self._library, query_encoder, heads or {})
-        if self._library.questions_sha256() == digest:
+        if self._library.questions_sha256() == digest and self._bank_opens():
             return self._library.question_count()
         found: list[tuple[str, EvalItem, tuple[tuple[int, int, int], ...]]] = []
         for path in files:
@@ -209,6 +209,13 @@ class Ingest:
             self._library.set_questions(stored, sha256=digest, banks=banks)
             self._library.publish(lambda ids, vectors: FaissIndex.build(ids, vectors).to_bytes())
         return len(stored)
+
+    def _bank_opens(self) -> bool:
+        """Whether what is packed can be read: what was damaged is packed anew, as the reader's error advises."""
+        try:
+            return all(len(QuestionBank(self._library.question_bank(lang), lang)) >= 0 for lang in LANGUAGES)
+        except LibraryError:
+            return False
 
     def _held_vectors(self, found: Sequence[tuple[str, EvalItem, object]], encoder: Encoder) -> dict[int, NDArray[np.float32]]:
         """Return the encodings that the present bank has of the same questions, by their number."""

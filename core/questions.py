@@ -90,13 +90,13 @@ def pack(questions: Sequence[StoredQuestion], *, head: QuestionHead | None = Non
     origins = sorted({question.origin for question in questions})
     places = [(number, *place) for number, question in enumerate(questions) for place in question.passages]
     ends = np.cumsum([len(postings[word]) for word in words], dtype="<i4")
+    vectors = np.stack([question.vector for question in questions]) if questions else np.zeros((0, 0), dtype=np.float32)
     learned = {}
     if head is not None and questions:
-        vectors = head.vectors([question.text for question in questions], _stacked(questions))
-        learned = {"learned": vectors.astype("<f2").tobytes(), "head": head.sha256.encode()}
+        learned = {"learned": head.vectors([question.text for question in questions], vectors).astype("<f2").tobytes(), "head": head.sha256.encode()}
     return learned | {
-        "vectors": _stacked(questions).astype("<f2").tobytes(),
-        "shape": json.dumps(_stacked(questions).shape).encode(),
+        "vectors": vectors.astype("<f2").tobytes(),
+        "shape": json.dumps(vectors.shape).encode(),
         "origins": json.dumps(origins, ensure_ascii=False).encode(),
         "origin": np.array([origins.index(question.origin) for question in questions], dtype="<i2").tobytes(),
         "places": np.array(places, dtype="<i4").tobytes(),
@@ -105,10 +105,6 @@ def pack(questions: Sequence[StoredQuestion], *, head: QuestionHead | None = Non
         "numbers": np.array([number for word in words for number, _ in postings[word]], dtype="<i4").tobytes(),
         "weights": np.array([weight for word in words for _, weight in postings[word]], dtype="<f4").tobytes(),
     }
-
-
-def _stacked(questions: Sequence[StoredQuestion]) -> NDArray[np.float32]:
-    return np.stack([question.vector for question in questions]) if questions else np.zeros((0, 0), dtype=np.float32)
 
 
 def _idf(total: int, frequency: int) -> float:
@@ -170,13 +166,14 @@ class QuestionBank:
         """Number of questions."""
         return self._count
 
-    def compare(self, text: str, vector: NDArray[np.float32], *, without: str = "") -> Likeness:
+    def compare(self, text: str, vector: NDArray[np.float32], *, without: str = "", learned_vector: NDArray[np.float32] | None = None) -> Likeness:
         """Compare a question with the bank.
 
         Args:
             text: the question.
             vector: its encoding (d,), unit norm.
             without: leave out the questions of this origin (for fitting on them).
+            learned_vector: its vector by the head (d,), where the caller has it already.
         """
         if not self._count:
             return EMPTY
@@ -184,8 +181,9 @@ class QuestionBank:
         found = self._nearest(self._likeness(text, vector), left_out)
         if self._learned is None or self._head is None:
             return found
-        learned = self._learned @ self._head.vectors([text], vector[None])[0]
-        return replace(found, learned=self._nearest(np.clip(learned, 0.0, 1.0), left_out))
+        if learned_vector is None:
+            learned_vector = self._head.vectors([text], vector[None])[0]
+        return replace(found, learned=self._nearest(np.clip(self._learned @ learned_vector, 0.0, 1.0), left_out))
 
     def _nearest(self, likeness: NDArray[np.float32], left_out: NDArray[np.bool_] | None) -> Likeness:
         if left_out is not None:

@@ -207,7 +207,8 @@ class Retriever:
         matched = np.array(self._library.keyword(match_query(_selective(frequencies, total)), limit=4 * POOL), dtype=np.int64)
         if allowed is not None:
             matched = matched[np.isin(matched, allowed)]
-        likeness = bank.compare(query, vector, without=without_questions)
+        learned = head.vectors([query], vector[None])[0] if head is not None else None
+        likeness = bank.compare(query, vector, without=without_questions, learned_vector=learned)
         asked_about = (likeness.learned or likeness).passages
         asked = np.array([row for row in asked_about if allowed is None or row in allowed], dtype=np.int64)
         weight = DENSE_WEIGHT[lang]
@@ -228,7 +229,6 @@ class Retriever:
             if row in stored:
                 item, _, vectors = stored[row]
                 facts.append(self._facts(item, vectors, cosine, share, fused, head if len(facts) < RERANKED else None))
-        learned = head.vectors([query], vector[None])[0] if head is not None else None
         features = candidate_features(query, facts[:RERANKED], idf=idf, words=len(words), vector=vector, learned_vector=learned, likeness=likeness)
         return Candidates(
             query=query, words=words, idf=idf, vector=vector, likeness=likeness, facts=tuple(facts), stored=tuple(stored[f.row][0] for f in facts),

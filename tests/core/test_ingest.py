@@ -304,6 +304,18 @@ def test_set_questions_is_free_when_nothing_changed(garden: Domain, shop: Worksh
     assert shop.library.revision() == revision
 
 
+def test_set_questions_packs_a_damaged_bank_anew(garden: Domain, shop: Workshop) -> None:
+    files = training_files(garden.folder, garden.manifest)
+    ingest = Ingest(shop.library, shop.encoder, settings=shop.settings)
+    ingest.add_paths([garden.corpus], scope="corpus")
+    ingest.set_questions(files, query_encoder=shop.encoder)
+    sound = shop.library.question_bank("en")
+    with shop.library._transaction() as connection:
+        connection.execute("UPDATE banks SET data=? WHERE lang='en' AND part='shape'", (b"[1, 2]",))
+    ingest.set_questions(files, query_encoder=shop.encoder)
+    assert shop.library.question_bank("en") == sound
+
+
 def test_set_questions_leaves_out_questions_whose_article_is_gone(garden: Domain, shop: Workshop) -> None:
     shop.add(garden.corpus, scope="corpus")
     shop.library.remove([row.id for row in shop.library.documents() if row.title == "Tulips"])
