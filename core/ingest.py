@@ -213,9 +213,11 @@ class Ingest:
     def _bank_opens(self) -> bool:
         """Whether what is packed can be read: what was damaged is packed anew, as the reader's error advises."""
         try:
-            return all(len(QuestionBank(self._library.question_bank(lang), lang)) >= 0 for lang in LANGUAGES)
+            for lang in LANGUAGES:
+                QuestionBank(self._library.question_bank(lang), lang)
         except LibraryError:
             return False
+        return True
 
     def _held_vectors(self, found: Sequence[tuple[str, EvalItem, object]], encoder: Encoder) -> dict[int, NDArray[np.float32]]:
         """Return the encodings that the present bank has of the same questions, by their number."""
