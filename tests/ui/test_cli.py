@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import signal
@@ -250,7 +251,10 @@ def test_interrupted_add_says_that_it_can_go_on_and_leaves_the_lock_free(cli: Co
     path = tmp_path / "many.jsonl"
     path.write_text("".join(json.dumps({"id": f"r{n}", "text": f"Record number {n} tells of plant {n}. " * 12}) + "\n" for n in range(4_000)))
     command = [sys.executable, "-m", "ui.cli", "add", "garden", str(path), "--json"]
-    with subprocess.Popen(command, env=cli.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A suite that was started in the background has its children ignore Ctrl+C; a person's terminal does not.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=cli.environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, preexec_fn=heeding) as process:
         library = Library(cli.home / "libraries" / "garden", encoder_id=encoder.id)
         ends = time.monotonic() + 60
         while library.counts()[0] <= 5 and time.monotonic() < ends:
