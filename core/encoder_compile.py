@@ -116,7 +116,7 @@ def _export(source: Path, work: Path) -> int:
             opset_version=17,
             dynamo=False,
         )
-        quantize_dynamic(str(work / "fp32.onnx"), str(work / "int8.onnx"), weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(str(work / "fp32.onnx"), str(work / "int8.onnx"), weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
     for name in ("fp32.onnx", "int8.onnx"):
         _optimize(work / name)
     return int(model.config.hidden_size)

@@ -6,7 +6,7 @@ Resumable: what a killed run had committed is recognised by content hash and not
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from core.documents.splitting import estimate_tokens, split
 from core.encoder import Encoder, PassageText, PassageVectors, sha256_file
 from core.errors import DocumentError, LibraryError
 from core.index.faiss import FaissIndex
-from core.library import Library, StoredQuestion
+from core.library import Library
+from core.library_schema import StoredQuestion
 from core.manifest import EvalItem, EvalSource, read_training_questions, training_files
 from core.question_head import QuestionHead, load_heads
 from core.questions import DENSE_SHARE, FORMAT, QuestionBank, pack, question_terms
@@ -64,24 +65,24 @@ class _Batch:
     size: int = 0
 
 
-def header_of(passage: Passage, document: Document) -> str:
+def header_of(passage: Passage, aliases: Sequence[str]) -> str:
     """Return the line the encoder reads before a passage: its headings, and other names of the topic."""
-    return f"{passage.heading} ({', '.join(document.aliases[:4])})" if document.aliases else passage.heading
+    return f"{passage.heading} ({', '.join(aliases[:4])})" if aliases else passage.heading
 
 
-def encode_passages(encoder: Encoder, items: Sequence[tuple[Document, Passage]], *, batch_tokens: int) -> list[PassageVectors]:
-    """Encode passages in batches of similar length.
+def encode_passages(encoder: Encoder, items: Sequence[tuple[Passage, Sequence[str]]], *, batch_tokens: int) -> list[PassageVectors]:
+    """Encode passages, each with its document's aliases, in batches of similar length.
 
     Returns:
         One :class:`PassageVectors` per item, in the order given.
     """
     texts = [
         PassageText(
-            header=header_of(passage, document),
+            header=header_of(passage, aliases),
             text=passage.text,
             sentences=tuple(Span(start=s.start - passage.start, end=s.end - passage.start) for s in passage.sentences),
         )
-        for document, passage in items
+        for passage, aliases in items
     ]
     lengths = [min(256, estimate_tokens(text.header) + estimate_tokens(text.text) + 8) for text in texts]
     order = sorted(range(len(texts)), key=lengths.__getitem__)
@@ -261,7 +262,7 @@ class Ingest:
     def _flush(self) -> None:
         batch, self._batch = self._batch, _Batch()
         if batch.documents:
-            items = [(document, passage) for document, passages in batch.documents for passage in passages]
+            items = [(passage, document.aliases) for document, passages in batch.documents for passage in passages]
             vectors = iter(encode_passages(self._encoder, items, batch_tokens=self._settings.batch_tokens))
             self._library.add([(document, passages, [next(vectors) for _ in passages]) for document, passages in batch.documents])
             self._added += len(batch.documents)
@@ -279,9 +280,32 @@ def _bank_sha256(files: Sequence[Path], library: Library, encoder: Encoder, head
     return digest.hexdigest()
 
 
+def encode_anew(library: Library, encoder: Encoder, *, settings: Settings, progress: Progress | None = None) -> bool:
+    """Replace the vectors of a library that another encoder built, all at once or not at all; returns whether there was anything to do.
+
+    Raises:
+        LibraryError: another process is writing, or the disk is full.
+    """
+    if not library.exists() or library.encoder() in {"", encoder.id}:
+        return False
+
+    def found() -> Iterator[tuple[int, PassageVectors]]:
+        total, after, done = library.counts()[1], 0, 0
+        while rows := library.to_encode(after=after, limit=BATCH_PASSAGES):
+            if progress is not None:
+                progress("encoding anew", done, max(total, done))
+            vectors = encode_passages(encoder, [(passage, aliases) for _, passage, aliases in rows], batch_tokens=settings.batch_tokens)
+            yield from zip((row for row, _, _ in rows), vectors, strict=True)
+            after, done = rows[-1][0], done + len(rows)
+
+    with library.writing():
+        library.set_vectors(found())
+    return True
+
+
 def is_up_to_date(domain: Domain, library: Library, encoder: Encoder) -> bool:
     """Whether :func:`bring_up_to_date` would find nothing to do. Costs a hash of each file of the domain."""
-    if not library.exists() or library.generation() is None:
+    if not library.exists() or library.generation() is None or library.encoder() not in {"", encoder.id}:
         return False
     stored = {row.source for row in library.documents(scope="corpus")}
     corpus = [domain.corpus] if domain.corpus.is_dir() else []
@@ -294,9 +318,12 @@ def is_up_to_date(domain: Domain, library: Library, encoder: Encoder) -> bool:
 def bring_up_to_date(domain: Domain, library: Library, encoder: Encoder, *, settings: Settings, progress: Progress | None = None) -> IngestReport:
     """Make a library hold what its domain's folder holds: corpus, question bank, a fresh index; removed documents are erased.
 
+    A library that another encoder built is encoded anew first.
+
     Raises:
         LibraryError: another process is writing, or the disk is full. ManifestError: a file of the domain is not valid.
     """
+    encode_anew(library, encoder, settings=settings, progress=progress)
     ingest = Ingest(library, encoder, settings=settings, progress=progress)
     report = ingest.add_paths([domain.corpus] if domain.corpus.is_dir() else [], scope="corpus", prune=True)
     with library.writing():

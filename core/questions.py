@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import LibraryError
-from core.library import StoredQuestion
+from core.library_schema import StoredQuestion
 from core.question_head import QuestionHead
 from core.text import normalize, terms
 from core.types import Language
@@ -56,6 +56,24 @@ class Likeness:
     def answerable(self) -> float:
         """The best likeness to any question that a passage answers."""
         return max(self.passages.values(), default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Familiar:
+    """How much of a question's wording the bank has seen before, about each of n passages and the likest sentence of each."""
+
+    words: tuple[str, ...]
+    """Of the question, w of them."""
+    idf: NDArray[np.float32]
+    """Of each word in the bank, (w,)."""
+    passages: NDArray[np.bool_]
+    """Whether a question that the passage answers has the word, (w, n)."""
+    sentences: NDArray[np.bool_]
+    """Whether a question that the sentence answers has the word, (w, n)."""
+    contained: NDArray[np.float32]
+    """The largest share of the words, by idf, that one question has which the passage answers, (n,) in [0, 1]."""
+    contained_unanswerable: float
+    """The same of the questions that nothing answers."""
 
 
 EMPTY = Likeness(passages={}, unanswerable=0.0)
@@ -184,6 +202,45 @@ class QuestionBank:
         if learned_vector is None:
             learned_vector = self._head.vectors([text], vector[None])[0]
         return replace(found, learned=self._nearest(np.clip(self._learned @ learned_vector, 0.0, 1.0), left_out))
+
+    def familiar(self, text: str, places: Sequence[tuple[int, int]], *, without: str = "") -> Familiar:
+        """Return how familiar the wording of a question is.
+
+        Args:
+            text: the question.
+            places: (row, number of the likest sentence) of n passages.
+            without: leave out the questions of this origin (for fitting on them).
+        """
+        words = tuple(sorted(set(question_terms(text, self._lang))))
+        by_passage = np.zeros((len(words), len(places)), dtype=np.bool_)
+        by_sentence = by_passage.copy()
+        idf = np.ones(len(words), dtype=np.float32)
+        contained = np.zeros(len(places), dtype=np.float32)
+        unanswerable = 0.0
+        if self._count and words:
+            of_passage = np.zeros((len(places), self._count), dtype=np.bool_)
+            of_sentence = of_passage.copy()
+            for n, (row, sentence) in enumerate(places):
+                there = self._places[self._places[:, 1] == row]
+                of_passage[n, there[:, 0]] = True
+                of_sentence[n, there[(there[:, 2] <= sentence) & (sentence <= there[:, 3]), 0]] = True
+            of_nothing = self._firsts[1:] == self._firsts[:-1]
+            if without in self._origins:
+                others = self._origin != self._origins.index(without)
+                of_passage, of_sentence, of_nothing = of_passage & others, of_sentence & others, of_nothing & others
+            shared = np.zeros(self._count, dtype=np.float32)
+            for n, word in enumerate(words):
+                first, last = self._slices.get(word, (0, 0))
+                numbers = self._numbers[first:last]
+                idf[n] = _idf(self._count, last - first)
+                by_passage[n] = of_passage[:, numbers].any(axis=1)
+                by_sentence[n] = of_sentence[:, numbers].any(axis=1)
+                # A question has each word once in its postings, so no number repeats within a slice.
+                shared[numbers] += idf[n]
+            shared /= idf.sum()
+            contained = np.array([shared[mine].max(initial=0.0) for mine in of_passage], dtype=np.float32)
+            unanswerable = float(shared[of_nothing].max(initial=0.0))
+        return Familiar(words=words, idf=idf, passages=by_passage, sentences=by_sentence, contained=contained, contained_unanswerable=unanswerable)
 
     def _nearest(self, likeness: NDArray[np.float32], left_out: NDArray[np.bool_] | None) -> Likeness:
         if left_out is not None:

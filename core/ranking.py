@@ -20,14 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from core.questions import Likeness
+from core.questions import Familiar, Likeness
 from core.text import normalize, overlap, term_set
 from core.types import Language
 
 WEIGHTS = Path(__file__).parent / "ranking.json"
 Variant = Literal["plain", "asked", "learned"]
 PLAIN = ("cosine", "keyword", "fused", "lead", "sentence", "covered", "covered_sentence", "number", "number_missing", "name", "length")
-ASKED = (*PLAIN, "asked", "asked_behind", "asked_unanswered")
+ASKED = (
+    *PLAIN,
+    "asked",
+    "asked_behind",
+    "asked_unanswered",
+    "known",
+    "known_asked",
+    "unknown_word",
+    "known_sentence",
+    "unknown_in_sentence",
+    "contained",
+    "contained_unanswered",
+)
 LEARNED = (
     *ASKED, "likeness", "likeness_support", "likeness_behind", "likeness_next", "likeness_unanswered", "likeness_margin", "votes", "votes_against", "likeness_sentence",
 )  # fmt: skip
@@ -44,7 +56,7 @@ _DIGIT = re.compile(
 
 
 class LogisticModel(BaseModel):
-    """A logistic regression: feature names, their means and scales, weights and intercept."""
+    """A logistic regression on standardised features, cut off at :data:`REACH`, and on their products where ``pairs`` holds weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,14 +64,32 @@ class LogisticModel(BaseModel):
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     weights: tuple[float, ...]
+    pairs: tuple[float, ...] = ()
+    """Of the products of each feature with itself and those behind it, row by row; empty for a model without products."""
     intercept: float
 
     def confidence(self, features: dict[str, float]) -> float:
         """Return the probability in [0, 1] that the passage answers the question."""
-        z = self.intercept
-        for name, mean, scale, weight in zip(self.names, self.mean, self.scale, self.weights, strict=True):
-            z += weight * (features[name] - mean) / scale
+        x = standardised(np.array([[features[name] for name in self.names]]), self.mean, self.scale)
+        z = self.intercept + float((x @ np.asarray(self.weights))[0])
+        if self.pairs:
+            z += float((products(x) @ np.asarray(self.pairs))[0])
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, z))))
+
+
+REACH = 3.0
+"""Standard deviations from the mean at which a feature stops to count for more, so that no odd question is judged by extrapolation."""
+
+
+def standardised(x: NDArray[np.float64], mean: Sequence[float], scale: Sequence[float]) -> NDArray[np.float64]:
+    """Return features (n, f) in standard deviations from their means, within :data:`REACH`."""
+    return np.asarray(np.clip((x - np.asarray(mean)) / np.asarray(scale), -REACH, REACH))
+
+
+def products(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the products (n, f(f+1)/2) of each feature with itself and those behind it."""
+    first, second = np.triu_indices(x.shape[1])
+    return np.asarray(x[:, first] * x[:, second])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +122,18 @@ def variant_of(likeness: Likeness) -> Variant:
     return "asked" if likeness.passages or likeness.unanswerable else "plain"
 
 
+def likest_sentence(candidate: CandidateFacts, vector: NDArray[np.float32], learned_vector: NDArray[np.float32] | None) -> int:
+    """Return the number of a candidate's sentence most alike to the question: by the head where there is one, else by the encoding."""
+    alike = candidate.vectors @ vector if candidate.learned is None or learned_vector is None else candidate.learned @ learned_vector
+    return int(np.argmax(alike)) if len(alike) else 0
+
+
+def _standing(words: Sequence[str], has: frozenset[str] | set[str], text: str) -> NDArray[np.bool_]:
+    """Return which words stand in a text (w,); those of Chinese, pairs of characters among them, also within its words."""
+    folded = normalize(text)
+    return np.array([word in has or (not word.isascii() and word in folded) for word in words], dtype=np.bool_)
+
+
 def candidate_features(
     question: str,
     candidates: Sequence[CandidateFacts],
@@ -101,6 +143,7 @@ def candidate_features(
     vector: NDArray[np.float32],
     learned_vector: NDArray[np.float32] | None,
     likeness: Likeness,
+    familiar: Familiar,
 ) -> list[dict[str, float]]:
     """Return the features of each candidate, all in about [-1, 2].
 
@@ -112,18 +155,24 @@ def candidate_features(
         vector: the question's encoding (e,).
         learned_vector: its vector by the question head (d,), where there is one.
         likeness: how alike it is to the question bank.
+        familiar: how familiar its wording is to the bank, about each candidate and its :func:`likest_sentence`.
     """
     folded = normalize(question)
     number = bool(_EN_NUMBER.search(folded) or _ZH_NUMBER.search(folded))
     name = bool(_EN_NAME.search(folded) or _ZH_NAME.search(folded))
     learned = likeness.learned or Likeness(passages={}, unanswerable=0.0)
     found = []
-    for candidate in candidates:
+    total, rarest = float(familiar.idf.sum()) or 1.0, float(familiar.idf.max(initial=0.0)) or 1.0
+    for place, candidate in enumerate(candidates):
         row = candidate.row
         heading = term_set(candidate.heading)
+        has = term_set(candidate.text) | heading
+        likest = likest_sentence(candidate, vector, learned_vector)
+        best = candidate.sentences[likest] if candidate.sentences else ""
+        known = _standing(familiar.words, has, f"{candidate.heading} {candidate.text}") | familiar.passages[:, place]
+        known_there = _standing(familiar.words, term_set(best) | heading, f"{candidate.heading} {best}") | familiar.sentences[:, place]
         cosines = candidate.vectors @ vector
         alike = cosines if candidate.learned is None or learned_vector is None else candidate.learned @ learned_vector
-        best = candidate.sentences[int(np.argmax(alike))] if candidate.sentences else ""
         mine, same = likeness.passages.get(row, 0.0), learned.passages.get(row, 0.0)
         others = [learned.passages.get(other.row, 0.0) for other in candidates if other.row != row]
         found.append(
@@ -133,7 +182,7 @@ def candidate_features(
                 "fused": candidate.fused,
                 "lead": candidate.fused - max((other.fused for other in candidates if other.row != row), default=0.0),
                 "sentence": float(cosines.max()) if len(cosines) else 0.0,
-                "covered": overlap(term_set(candidate.text) | heading, idf),
+                "covered": overlap(has, idf),
                 "covered_sentence": overlap(term_set(best) | heading, idf),
                 "number": float(number),
                 "number_missing": float(number and not _DIGIT.search(normalize(best))),
@@ -142,6 +191,13 @@ def candidate_features(
                 "asked": mine,
                 "asked_behind": max(likeness.passages.values(), default=0.0) - mine,
                 "asked_unanswered": likeness.unanswerable,
+                "known": float(familiar.idf[known].sum()) / total,
+                "known_asked": float(familiar.idf[familiar.passages[:, place]].sum()) / total,
+                "unknown_word": float(familiar.idf[~known].max(initial=0.0)) / rarest,
+                "known_sentence": float(familiar.idf[known_there].sum()) / total,
+                "unknown_in_sentence": float(familiar.idf[~known_there].max(initial=0.0)) / rarest,
+                "contained": float(familiar.contained[place]),
+                "contained_unanswered": familiar.contained_unanswerable,
                 "likeness": same,
                 "likeness_support": learned.support.get(row, 0.0),
                 "likeness_behind": learned.answerable - same,

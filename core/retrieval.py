@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from core.encoder import Encoder
 from core.errors import IntegrityError, LibraryError
 from core.index.faiss import FaissIndex
-from core.library import KEYWORD_WEIGHTS, Candidate, Generation, Library, StoredPassage
+from core.library import Library
+from core.library_schema import KEYWORD_WEIGHTS, Candidate, Generation, StoredPassage
 from core.question_head import QuestionHead
 from core.questions import EMPTY, Likeness, QuestionBank
-from core.ranking import CandidateFacts, candidate_features, shipped_model, variant_of
+from core.ranking import CandidateFacts, candidate_features, likest_sentence, shipped_model, variant_of
 from core.text import content_terms, match_query, overlap, term_set
 from core.types import Hit, Language
 
@@ -229,7 +230,9 @@ class Retriever:
             if row in stored:
                 item, _, vectors = stored[row]
                 facts.append(self._facts(item, vectors, cosine, share, fused, head if len(facts) < RERANKED else None))
-        features = candidate_features(query, facts[:RERANKED], idf=idf, words=len(words), vector=vector, learned_vector=learned, likeness=likeness)
+        first = facts[:RERANKED]
+        familiar = bank.familiar(query, [(fact.row, likest_sentence(fact, vector, learned)) for fact in first], without=without_questions)
+        features = candidate_features(query, first, idf=idf, words=len(words), vector=vector, learned_vector=learned, likeness=likeness, familiar=familiar)
         return Candidates(
             query=query, words=words, idf=idf, vector=vector, likeness=likeness, facts=tuple(facts), stored=tuple(stored[f.row][0] for f in facts),
             features=tuple(features),

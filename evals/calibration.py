@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core.abstention import DEFAULT_THRESHOLD, Calibration, Threshold, draft_confidence
+from core.abstention import Calibration, Threshold, draft_confidence
 from core.assistant import Assistant, library_folder
 from core.encoder import Encoder, compiled_folder
 from core.errors import UsageError
@@ -24,8 +24,6 @@ from evals.gatefit import fit_gate
 from evals.headfit import fit_heads
 from evals.scorers import share_of
 
-PRIOR_ITEMS = 40
-"""Weight, in items, of the usual threshold beside the one fitted: some dozens of items say little by themselves."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -67,12 +65,15 @@ def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progre
 def fit_threshold(observations: Sequence[Observation], *, max_wrong_rate: float) -> Threshold:
     """Return the lowest threshold at which at most ``max_wrong_rate`` of the answers given are wrong.
 
-    An answer is wrong when its passage does not answer, the question being answerable or not. Where no threshold keeps the
-    promise, the one with the lowest rate that still answers something is returned, with its rate.
+    An answer is wrong when its passage does not answer, the question being answerable or not. One wrong answer more than was seen is
+    counted, for the question that comes next, as conformal risk control does (Angelopoulos et al., "Conformal Risk Control", 2022,
+    equation 4): some dozens of items say little by themselves. Where no threshold keeps the promise so, the lowest that kept it on what was
+    seen is returned; failing that, the one with the lowest rate that still answers something. The threshold states the rate that was seen.
     """
     scored = sorted(((o.confidence, o) for o in observations), key=lambda pair: -pair[0])
     answerable = max(1, sum(o.answerable for _, o in scored))
-    best: tuple[float, float, float] | None = None
+    safe: tuple[float, float, float] | None = None
+    seen: tuple[float, float, float] | None = None
     fallback: tuple[float, float, float] = (1.0, 0.0, 0.0)
     lowest = 2.0
     wrong = 0
@@ -83,24 +84,14 @@ def fit_threshold(observations: Sequence[Observation], *, max_wrong_rate: float)
             continue  # no threshold can part questions of equal confidence
         # Halfway to the next question, so that the threshold does not sit on a single item.
         point = ((confidence + following) / 2, sum(o.right for _, o in scored[:n]) / answerable, wrong / n)
+        if (wrong + 1) / (n + 1) <= max_wrong_rate:
+            safe = point
         if wrong / n <= max_wrong_rate:
-            best = point
+            seen = point
         if n >= max(3, len(scored) // 10) and wrong / n < lowest:
             lowest, fallback = wrong / n, point
-    value, coverage, rate = best or fallback
+    value, coverage, rate = safe or seen or fallback
     return Threshold(value=round(value, 6), items=len(scored), coverage=round(coverage, 4), wrong_rate=round(rate, 4))
-
-
-def shrunk(fitted: Threshold, observations: Sequence[Observation]) -> Threshold:
-    """Return a threshold drawn up towards :data:`core.abstention.DEFAULT_THRESHOLD`, never down, with the coverage and wrong rate it then has."""
-    weight = fitted.items / (fitted.items + PRIOR_ITEMS)
-    value = round(max(fitted.value, weight * fitted.value + (1 - weight) * DEFAULT_THRESHOLD), 6)
-    given = [o for o in observations if o.confidence >= value]
-    right = sum(o.right for o in given)
-    answerable = max(1, sum(o.answerable for o in observations))
-    return Threshold(
-        value=value, items=fitted.items, coverage=round(right / answerable, 4), wrong_rate=round(1 - right / max(1, len(given)), 4) if given else 0.0
-    )
 
 
 def model_sha256() -> str:
@@ -125,7 +116,7 @@ def calibrate_domain(domain: Domain, *, settings: Settings, progress: Progress |
     for lang in LANGUAGES:
         group = [o for o in observations if o.lang == lang]
         if len(group) >= 10:
-            thresholds[lang] = shrunk(fit_threshold(group, max_wrong_rate=domain.manifest.abstention.max_wrong_rate), group)
+            thresholds[lang] = fit_threshold(group, max_wrong_rate=domain.manifest.abstention.max_wrong_rate)
     if not thresholds:
         raise UsageError(f"domain '{domain.name}' has fewer than 10 dev items per language; write more before calibrating")
     calibration = Calibration(corpus_sha256=assistant.library.corpus_sha256(), model_sha256=model_sha256(), thresholds=thresholds)

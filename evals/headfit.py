@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from core.encoder import Encoder
-from core.library import Library, StoredQuestion
+from core.library import Library
+from core.library_schema import StoredQuestion
 from core.manifest import training_files
 from core.question_head import FILE, HeadFile, Heads, load_heads
 from core.registry import Domain
@@ -40,12 +41,14 @@ def fit_on(
 ) -> bytes | None:
     """Fit a head on stored questions and return its file; None when there are too few."""
     groups: dict[Place, list[Example]] = defaultdict(list)
-    for question in questions:
+    asked = list(questions)
+    for question in asked:
         for row, first, _ in question.passages[:1]:
             groups[row, first].append(Example(text=question.text, vector=question.vector))
     if sum(map(len, groups.values())) < LEAST_QUESTIONS or len(groups) < 2:
         return None
-    return fit_head(groups, sentences, lang=lang, progress=progress)
+    strangers = [Example(text=q.text, vector=q.vector) for q in asked if not q.passages]
+    return fit_head(groups, sentences, lang=lang, unanswerable=strangers, progress=progress)
 
 
 def fit_heads(domain: Domain, library: Library, encoder: Encoder, *, progress: Progress | None = None) -> bool:

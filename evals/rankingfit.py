@@ -16,10 +16,11 @@ import numpy as np
 from core.assistant import library_folder
 from core.encoder import Encoder, compiled_folder
 from core.errors import UsageError
-from core.library import Library, StoredQuestion
+from core.library import Library
+from core.library_schema import StoredQuestion
 from core.question_head import QuestionHead
 from core.questions import QuestionBank, pack
-from core.ranking import FEATURES, WEIGHTS, LogisticModel, Variant
+from core.ranking import FEATURES, WEIGHTS, LogisticModel, Variant, products, standardised
 from core.registry import Domain
 from core.retrieval import RERANKED, Retriever
 from core.settings import Settings
@@ -29,8 +30,11 @@ from evals.headfit import fit_on, sentence_examples
 FOLDS = 3
 PER_FILE: dict[Variant, int] = {"plain": 100, "asked": 100, "learned": 300}
 """Questions of a file that are used at most."""
-STRENGTH = 0.1
-"""Inverse strength of the L2 penalty."""
+STRENGTH, STRENGTH_OF_PAIRS = 0.1, 0.01
+"""Inverse strength of the L2 penalty, without and with products of features."""
+PAIRED: frozenset[Variant] = frozenset({"learned"})
+"""Variants whose model has products of features: those with enough questions behind them. Measured on held-out files (finance): the share
+of answerable questions answered at 5 % wrong rises from 0.71 to 0.74 in English, from 0.68 to 0.69 in Chinese."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -77,8 +81,8 @@ def _some(questions: Sequence[StoredQuestion], limit: int) -> list[StoredQuestio
     return [questions[n] for n in sorted(chosen.tolist())]
 
 
-def fit_model(judged: Sequence[Judged], names: Sequence[str]) -> LogisticModel:
-    """Fit a logistic model (L2) on standardised features.
+def fit_model(judged: Sequence[Judged], names: Sequence[str], *, paired: bool = False) -> LogisticModel:
+    """Fit a logistic model (L2) on standardised features, with their products where ``paired``.
 
     Raises:
         UsageError: fewer than 50 candidates, or all of one label.
@@ -91,12 +95,16 @@ def fit_model(judged: Sequence[Judged], names: Sequence[str]) -> LogisticModel:
         raise UsageError(f"{len(y)} candidates are too few, or all alike, to fit the ranking; write more training questions")
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale < 1e-6] = 1.0
-    model = LogisticRegression(C=STRENGTH, max_iter=2_000).fit((x - mean) / scale, y)
+    x = standardised(x, mean.tolist(), scale.tolist())
+    columns = np.hstack([x, products(x)]) if paired else x
+    model = LogisticRegression(C=STRENGTH_OF_PAIRS if paired else STRENGTH, max_iter=3_000).fit(columns, y)
+    weights = [round(float(v), 5) for v in model.coef_[0]]
     return LogisticModel(
         names=tuple(names),
         mean=tuple(round(float(v), 6) for v in mean),
         scale=tuple(round(float(v), 6) for v in scale),
-        weights=tuple(round(float(v), 6) for v in model.coef_[0]),
+        weights=tuple(weights[: len(names)]),
+        pairs=tuple(weights[len(names) :]),
         intercept=round(float(model.intercept_[0]), 6),
     )
 
@@ -107,6 +115,6 @@ def fit_shipped(domains: Sequence[Domain], *, settings: Settings, progress: Prog
     for lang in LANGUAGES:
         for variant, names in FEATURES.items():
             judged = [one for domain in domains for one in judge_candidates(domain, lang, variant, settings=settings, progress=progress)]
-            models[lang][variant] = fit_model(judged, names)
+            models[lang][variant] = fit_model(judged, names, paired=variant in PAIRED)
     WEIGHTS.write_text(json.dumps({lang: {v: m.model_dump() for v, m in variants.items()} for lang, variants in models.items()}, indent=1) + "\n", "utf-8")
     return dict(models)

@@ -33,6 +33,8 @@ class Recipe:
     temperature: float = 0.15
     epochs: int = 40
     batch: int = 384
+    strangers: int = 384
+    """Unanswerable questions beside a batch."""
     drop: float = 0.4
     at_least: int = 2
     """A feature seen in fewer texts than this is not known."""
@@ -56,6 +58,7 @@ def fit_head(
     sentences: Mapping[Place, Example],
     *,
     lang: Language,
+    unanswerable: Sequence[Example] = (),
     recipe: Recipe | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> bytes:
@@ -65,6 +68,7 @@ def fit_head(
         questions: the questions that each place answers; each place occurs in ``sentences`` too.
         sentences: every sentence of the language, with its article's title before it.
         lang: their language.
+        unanswerable: questions that no place answers; every place's questions are held apart from them.
         recipe: how; by default the language's own.
         progress: told how many steps of all are done.
 
@@ -80,9 +84,11 @@ def fit_head(
     generator = np.random.default_rng(how.seed)
     torch.manual_seed(how.seed)
     bags = {place: [_bag(example.text, lang) for example in group] for place, group in questions.items()}
+    strangers = [_bag(example.text, lang) for example in unanswerable]
     sentence_bags = {place: _bag(example.text, lang) for place, example in sentences.items()}
     counts = Counter(feature for group in bags.values() for bag in group for feature in bag)
     counts.update(feature for bag in sentence_bags.values() for feature in bag)
+    counts.update(feature for bag in strangers for feature in bag)
     total = sum(len(group) for group in bags.values())
     known = np.array(sorted(feature for feature, n in counts.items() if n >= how.at_least), dtype=np.int64)
     index = {int(feature): n for n, feature in enumerate(known)}
@@ -113,9 +119,13 @@ def fit_head(
             )
             stands = side([sentences[p] for p in part], [sentence_bags[p] for p in part])
             wanted = torch.arange(len(part))
-            alike, likewise = first @ second.T / how.temperature, first @ stands.T / how.temperature
+            others = first[:0]
+            if strangers:
+                drawn = generator.choice(len(strangers), min(how.strangers, len(strangers)), replace=False).tolist()
+                others = side([unanswerable[n] for n in drawn], [strangers[n] for n in drawn])
+            alike, likewise = first @ torch.cat([second, others]).T / how.temperature, first @ stands.T / how.temperature
             entropy = torch.nn.functional.cross_entropy
-            loss = entropy(alike, wanted) + entropy(alike.T, wanted) + entropy(likewise, wanted)
+            loss = entropy(alike, wanted) + entropy(alike[:, : len(part)].T, wanted) + entropy(likewise, wanted)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * (1 - done / steps)
             optimizer.zero_grad()

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from core.encoder import Encoder, compiled_folder
 from core.errors import IntegrityError, LibraryError, ManifestError, UsageError
-from core.ingest import Ingest, IngestReport, bring_up_to_date, encode_passages, is_up_to_date
+from core.ingest import Ingest, IngestReport, bring_up_to_date, encode_anew, encode_passages, is_up_to_date
 from core.library import Library
 from core.manifest import load_manifest, training_files
 from core.questions import QuestionBank
@@ -277,7 +277,7 @@ def test_encode_passages_keeps_the_order_given(exact: Encoder) -> None:
     for number, text in enumerate(texts):
         page = verbatim_page(text, OutputBudget(Limits()))
         document = Document(id=f"{number:064}", external_id=str(number), title="T", source="s", lang="en", pages=(page,), aliases=("alias",))
-        items.append((document, next(iter(split(document)))))
+        items.append((next(iter(split(document))), document.aliases))
     together = encode_passages(exact, items, batch_tokens=300)
     alone = [encode_passages(exact, [item], batch_tokens=300)[0] for item in items]
     for left, right in zip(together, alone, strict=True):
@@ -545,3 +545,40 @@ def test_ingest_leaves_a_sound_database(shop: Workshop) -> None:
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.execute("INSERT INTO keyword(keyword) VALUES('integrity-check')")
     connection.close()
+
+
+def test_library_of_another_encoder_is_encoded_anew(current: Workshop, own: Domain, exact: Encoder) -> None:
+    notes = current.write("mint.md", MINT)
+    current.add(notes)
+    assert update(current, own) is not None
+    before, questions = current.library.vectors()[1], current.library.question_count()
+    other = Library(current.library.folder, encoder_id=exact.id)
+    assert not is_up_to_date(own, other, exact)
+    report = bring_up_to_date(own, other, exact, settings=current.settings)
+    assert (report.added, report.erased) == (0, 0)
+    assert other.encoder() == exact.id and is_up_to_date(own, other, exact)
+    after = other.vectors()[1]
+    assert after.shape == before.shape and not np.array_equal(after, before)
+    assert (after * before).sum(axis=1).min() > 0.95
+    assert other.question_count() == questions > 0
+    assert Retriever(other, exact).search("does mint spread?", k=1, lang="en").hits[0].title == "Mint"
+    assert not encode_anew(other, exact, settings=current.settings)
+
+
+def test_library_keeps_its_vectors_when_encoding_anew_fails(current: Workshop, exact: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, built_with = current.library.vectors()[1], current.library.encoder()
+    monkeypatch.setattr("core.ingest.BATCH_PASSAGES", 2)
+    calls: list[int] = []
+
+    def fails(*arguments: object, **options: object) -> list[object]:
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return encode_passages(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("core.ingest.encode_passages", fails)
+    other = Library(current.library.folder, encoder_id=exact.id)
+    with pytest.raises(KeyboardInterrupt):
+        encode_anew(other, exact, settings=current.settings)
+    assert np.array_equal(other.vectors()[1], before)
+    assert other.encoder() == built_with

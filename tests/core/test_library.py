@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from passage_samples import DIMENSION, ENCODER, entry, index_bytes, sample_library, unit_vectors
 
 from core.errors import LibraryError, UsageError
-from core.library import Library, StoredQuestion
+from core.library import Library
+from core.library_schema import StoredQuestion
 
 pytestmark = pytest.mark.usefixtures("home")
 TULIPS = ["Plant tulips in October. Water them.", "Tulips need cold."]

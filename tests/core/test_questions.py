@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from passage_samples import unit_vectors
 
 from core.errors import LibraryError
-from core.library import StoredQuestion
+from core.library_schema import StoredQuestion
 from core.questions import EMPTY, NEAREST, Likeness, QuestionBank, pack, question_terms
 from core.types import Language
 
@@ -147,6 +147,44 @@ def test_compare_counts_a_question_by_every_place_that_answers_it_and_votes_by_l
     assert sum(found.votes.values()) >= 1 - found.votes_against
     assert found.votes[1] >= found.votes[2] > 0.9 > found.votes.get(3, 0.0)
     assert compare(BANK, "Which fertiliser do tulips like?").votes_against > 0.9
+
+
+def test_familiar_tells_which_words_were_asked_of_a_passage_and_of_its_sentence() -> None:
+    asked = [question("deep tulip bulbs", ((1, 0, 0),)), question("tulip colours", ((1, 2, 3),)), question("deep roses", ((2, 0, 0),)), question("tulip price")]
+    bank = QuestionBank(pack(asked), "en")
+    found = bank.familiar("deep tulip price", [(1, 2), (2, 0)])
+    told = dict(zip(found.words, zip(found.passages.tolist(), found.sentences.tolist(), strict=True), strict=True))
+    deep, tulip, price = (next(value for word, value in told.items() if word.startswith(start)) for start in ("deep", "tulip", "pric"))
+    assert deep == ([True, True], [False, True])
+    assert tulip == ([True, False], [True, False])
+    assert price == ([False, False], [False, False])
+    shares = dict(zip(found.words, (found.idf / found.idf.sum()).tolist(), strict=True))
+    assert found.contained[0] == pytest.approx(sum(value for word, value in shares.items() if not word.startswith("pric")), abs=1e-5)
+    assert found.contained_unanswerable == pytest.approx(sum(value for word, value in shares.items() if not word.startswith("deep")), abs=1e-5)
+
+
+@given(st.text(max_size=60), st.permutations([(0, 0), (1, 1), (2, 0)]))
+@examples(max_examples=100, deadline=None)
+def test_familiar_does_not_depend_on_the_order_of_passages(text: str, places: list[tuple[int, int]]) -> None:
+    whole = BANK.familiar(text, places)
+    for n, place in enumerate(places):
+        alone = BANK.familiar(text, [place])
+        assert np.array_equal(whole.passages[:, [n]], alone.passages)
+        assert np.array_equal(whole.sentences[:, [n]], alone.sentences)
+        assert whole.contained[n] == alone.contained[0]
+    assert ((whole.contained >= 0) & (whole.contained <= 1 + 1e-6)).all()
+
+
+def test_familiar_without_an_origin_leaves_its_questions_out() -> None:
+    bank = QuestionBank(pack([question("deep tulips", ((1, 0, 0),), origin="a.jsonl"), question("deep price", origin="a.jsonl")]), "en")
+    assert bank.familiar("deep", [(1, 0)]).passages.all()
+    left = bank.familiar("deep", [(1, 0)], without="a.jsonl")
+    assert not left.passages.any() and not left.contained.any() and left.contained_unanswerable == 0.0
+
+
+def test_familiar_of_an_empty_bank_knows_nothing() -> None:
+    found = QuestionBank({}, "zh").familiar("郁金香", [(1, 0)])
+    assert len(found.words) > 0 and not found.passages.any() and found.contained_unanswerable == 0.0
 
 
 def test_compare_supports_a_passage_by_its_three_likest_questions() -> None:

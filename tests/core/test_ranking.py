@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from passage_samples import unit_vectors
 
 from core.documents.sentences import sentence_spans
-from core.questions import EMPTY, Likeness
+from core.questions import EMPTY, Familiar, Likeness, QuestionBank
 from core.ranking import FEATURES, CandidateFacts, LogisticModel, Variant, candidate_features, shipped_model, variant_of
 from core.types import LANGUAGES, Language
 
@@ -31,10 +31,16 @@ def facts(row: int, text: str = "Plant tulips in October. Water them.", *, fused
     )  # fmt: skip
 
 
-def features_of(question: str, *candidates: CandidateFacts, likeness: Likeness = EMPTY) -> list[dict[str, float]]:
+def unfamiliar(question: str, number: int) -> Familiar:
+    """What a library without a question bank knows of the wording of a question."""
+    return QuestionBank({}, "en").familiar(question, [(0, 0)] * number)
+
+
+def features_of(question: str, *candidates: CandidateFacts, likeness: Likeness = EMPTY, familiar: Familiar | None = None) -> list[dict[str, float]]:
     return candidate_features(
-        question, candidates, idf={"tulip": 3.0, "octob": 1.0}, words=2, vector=unit_vectors(question, 1)[0], learned_vector=None, likeness=likeness
-    )
+        question, candidates, idf={"tulip": 3.0, "octob": 1.0}, words=2, vector=unit_vectors(question, 1)[0], learned_vector=None,
+        likeness=likeness, familiar=familiar or unfamiliar(question, len(candidates)),
+    )  # fmt: skip
 
 
 LIKENESSES = st.builds(
@@ -51,6 +57,19 @@ CANDIDATES = st.lists(
     ),
     max_size=5, unique_by=lambda candidate: candidate.row,
 )  # fmt: skip
+SHARES = (
+    "covered",
+    "covered_sentence",
+    "number",
+    "name",
+    "length",
+    "known",
+    "known_asked",
+    "unknown_word",
+    "known_sentence",
+    "unknown_in_sentence",
+    "contained",
+)
 QUESTIONS = st.one_of(st.text(max_size=40), st.sampled_from(["how many tulips", "多少", "who was it"]))
 
 
@@ -63,11 +82,11 @@ def test_features_are_finite_on_anything_and_give_a_confidence(
     vector = unit_vectors("question", 2)
     found = candidate_features(
         question, candidates, idf={word: data.draw(st.floats(1e-6, 12)) for word in words}, words=len(words), vector=vector[0],
-        learned_vector=vector[1] if learned else None, likeness=likeness,
+        learned_vector=vector[1] if learned else None, likeness=likeness, familiar=unfamiliar(question, len(candidates)),
     )  # fmt: skip
     assert len(found) == len(candidates)
     assert all(math.isfinite(value) for features in found for value in features.values())
-    assert all(0 <= features[name] <= 1 + 1e-9 for features in found for name in ("covered", "covered_sentence", "number", "name", "length"))
+    assert all(0 <= features[name] <= 1 + 1e-9 for features in found for name in SHARES)
     assert all(0 <= shipped_model(lang, variant).confidence(features) <= 1 for features in found for lang in LANGUAGES for variant in FEATURES)
 
 
@@ -151,9 +170,31 @@ def test_features_read_what_was_asked_before() -> None:
     assert [second[name] for name in names] == pytest.approx([0.0, 0.7, 0.4, 0.9, 0.0, 0.05, 0.8, 0.6, 0.0, 0.5])
 
 
+def test_features_tell_words_that_neither_the_passage_nor_its_questions_have() -> None:
+    def familiar(asked: bool) -> Familiar:
+        return Familiar(
+            words=("graft", "tulip"), idf=np.array([3.0, 1.0], dtype=np.float32), passages=np.array([[asked], [False]]),
+            sentences=np.array([[False], [False]]), contained=np.array([0.5], dtype=np.float32), contained_unanswerable=0.75,
+        )  # fmt: skip
+
+    (strange,) = features_of("tulip graft", facts(1), familiar=familiar(asked=False))
+    assert (strange["known"], strange["known_asked"], strange["unknown_word"]) == (0.25, 0.0, 1.0)
+    assert (strange["contained"], strange["contained_unanswered"]) == (0.5, 0.75)
+    (asked,) = features_of("tulip graft", facts(1), familiar=familiar(asked=True))
+    assert (asked["known"], asked["known_asked"], asked["unknown_word"]) == (1.0, 0.75, 0.0)
+    assert (asked["known_sentence"], asked["unknown_in_sentence"]) == (0.25, 1.0)
+
+
+def test_features_find_pairs_of_chinese_characters_within_the_text() -> None:
+    (found,) = features_of("十月", facts(1, "郁金香应在十月种下。"))
+    assert found["known"] == 1.0
+    (other,) = features_of("九月", facts(1, "郁金香应在十月种下。"))
+    assert other["known"] < 1.0
+
+
 def test_features_compare_sentences_by_the_head_where_there_is_one() -> None:
     candidate = replace(facts(1), learned=unit_vectors("learned", 2))
-    arguments = {"idf": {"water": 1.0}, "words": 1, "vector": unit_vectors("q", 1)[0], "likeness": EMPTY}
+    arguments = {"idf": {"water": 1.0}, "words": 1, "vector": unit_vectors("q", 1)[0], "likeness": EMPTY, "familiar": unfamiliar("water", 1)}
     (found,) = candidate_features("water", [candidate], learned_vector=unit_vectors("learned", 2)[1], **arguments)
     assert found["likeness_sentence"] == pytest.approx(1.0, abs=1e-5)
     assert found["covered_sentence"] == 1.0
@@ -183,12 +224,24 @@ def test_confidence_is_monotone_in_each_feature(pair: list[float], other: float)
     assert model.confidence({"a": other, "b": low}) >= model.confidence({"a": other, "b": high})
 
 
+def test_confidence_reads_the_products_of_features() -> None:
+    model = LogisticModel(names=("a", "b"), mean=(0.0, 0.0), scale=(1.0, 2.0), weights=(0.0, 0.0), pairs=(0.0, 2.0, 0.5), intercept=0.0)
+    assert model.confidence({"a": 1.0, "b": 2.0}) == pytest.approx(1 / (1 + math.exp(-2.5)))
+    assert model.confidence({"a": -1.0, "b": 2.0}) == pytest.approx(1 / (1 + math.exp(1.5)))
+
+
+def test_confidence_does_not_extrapolate() -> None:
+    model = LogisticModel(names=("a",), mean=(0.0,), scale=(1.0,), weights=(1.0,), intercept=0.0)
+    assert model.confidence({"a": 1e9}) == model.confidence({"a": 3.0}) > model.confidence({"a": 2.9})
+
+
 @pytest.mark.parametrize("lang", LANGUAGES)
 @pytest.mark.parametrize("variant", FEATURES)
 def test_shipped_model_names_known_features_and_has_no_zero_scale(lang: Language, variant: Variant) -> None:
     model = shipped_model(lang, variant)
     assert model.names == FEATURES[variant]
     assert len(model.mean) == len(model.scale) == len(model.weights) == len(model.names)
+    assert len(model.pairs) in {0, len(model.names) * (len(model.names) + 1) // 2}
     assert min(model.scale) > 0
 
 

@@ -20,7 +20,8 @@ from core.encoder import Encoder, PassageVectors
 from core.errors import LibraryError
 from core.index.faiss import FaissIndex
 from core.ingest import Ingest
-from core.library import KEYWORD_WEIGHTS, Library
+from core.library import Library
+from core.library_schema import KEYWORD_WEIGHTS
 from core.manifest import training_files
 from core.question_head import QuestionHead
 from core.questions import EMPTY, QuestionBank

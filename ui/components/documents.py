@@ -10,7 +10,8 @@ import streamlit as st
 
 from core.documents.language import detect_language
 from core.errors import DomainkitError
-from core.library import DocumentRow, Library
+from core.library import Library
+from core.library_schema import DocumentRow
 from core.registry import Domain
 from core.types import Hit, Language
 from ui import state
