@@ -24,6 +24,8 @@ from evals.gatefit import fit_gate
 from evals.headfit import fit_heads
 from evals.scorers import share_of
 
+SPARED = 0.01
+"""Coverage given up for a higher threshold: what was not seen may be closer to a right answer than what was."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -63,19 +65,20 @@ def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progre
 
 
 def fit_threshold(observations: Sequence[Observation], *, max_wrong_rate: float) -> Threshold:
-    """Return the lowest threshold at which at most ``max_wrong_rate`` of the answers given are wrong.
+    """Return a low threshold at which at most ``max_wrong_rate`` of the answers given are wrong.
 
     An answer is wrong when its passage does not answer, the question being answerable or not. One wrong answer more than was seen is
     counted, for the question that comes next, as conformal risk control does (Angelopoulos et al., "Conformal Risk Control", 2022,
-    equation 4): some dozens of items say little by themselves. Where no threshold keeps the promise so, the lowest that kept it on what was
-    seen is returned; failing that, the one with the lowest rate that still answers something. The threshold states the rate that was seen.
+    equation 4): some dozens of items say little by themselves. Of the thresholds that keep the promise so, the highest is
+    returned whose coverage is within :data:`SPARED` of the best. Where none does, it is sought among those that kept the promise on what was
+    seen; failing that, the one with the lowest rate that still answers something. The threshold states the rate that was seen.
     """
     scored = sorted(((o.confidence, o) for o in observations), key=lambda pair: -pair[0])
     answerable = max(1, sum(o.answerable for _, o in scored))
-    safe: tuple[float, float, float] | None = None
-    seen: tuple[float, float, float] | None = None
-    fallback: tuple[float, float, float] = (1.0, 0.0, 0.0)
-    lowest = 2.0
+    # (threshold, coverage, wrong rate) with coverage rising: all, those that keep the promise with one wrong answer more, those that do as seen.
+    points: list[tuple[float, float, float]] = []
+    safe: list[tuple[float, float, float]] = []
+    seen: list[tuple[float, float, float]] = []
     wrong = 0
     for n, (confidence, observation) in enumerate(scored, start=1):
         wrong += not observation.right
@@ -85,12 +88,17 @@ def fit_threshold(observations: Sequence[Observation], *, max_wrong_rate: float)
         # Halfway to the next question, so that the threshold does not sit on a single item.
         point = ((confidence + following) / 2, sum(o.right for _, o in scored[:n]) / answerable, wrong / n)
         if (wrong + 1) / (n + 1) <= max_wrong_rate:
-            safe = point
+            safe.append(point)
         if wrong / n <= max_wrong_rate:
-            seen = point
-        if n >= max(3, len(scored) // 10) and wrong / n < lowest:
-            lowest, fallback = wrong / n, point
-    value, coverage, rate = safe or seen or fallback
+            seen.append(point)
+        if n >= max(3, len(scored) // 10):
+            points.append(point)
+    kept = safe or seen
+    if kept:
+        # The last of them answers most; a higher threshold that gives up next to nothing stops more of what was not seen.
+        value, coverage, rate = next(point for point in kept if point[1] >= kept[-1][1] - SPARED)
+    else:
+        value, coverage, rate = min(points, key=lambda point: point[2], default=(1.0, 0.0, 0.0))
     return Threshold(value=round(value, 6), items=len(scored), coverage=round(coverage, 4), wrong_rate=round(rate, 4))
 
 

@@ -21,7 +21,7 @@ FALSE_ALARMS = 0.01
 """Share of benign texts, held out, that a label may catch: the threshold goes as low as this allows."""
 HIGHEST, LOWEST = 0.5, 0.4
 """Bounds of the threshold."""
-ASKED = 3_000
+ASKED = 8_000
 """About how many training questions of a language count as benign."""
 FOLDS = 5
 STRENGTH = 4.0
@@ -84,7 +84,7 @@ def fit_gate(domain: Domain, encoder: Encoder) -> LearnedGate | None:
     for lang in LANGUAGES:
         mine = [item for item in asked if item.lang == lang]
         # Every n-th: enough of each file and topic, and no more than the examples can stand beside.
-        benign = [Example(text=item.question, lang=lang, label="benign") for item in mine[:: max(1, len(mine) // ASKED)]]
+        benign = [Example(text=item.question[:2_000], lang=lang, label="benign") for item in mine[:: max(1, len(mine) // ASKED)]]
         rows = [*(example for example in examples if example.lang == lang), *benign]
         if any(row.label in acting for row in rows):
             languages[lang] = _fit_language(rows, lang, acting, encoder)

@@ -77,6 +77,10 @@ def fit_heads(domain: Domain, library: Library, encoder: Encoder, *, progress: P
             (folder / name).write_bytes(head_bytes)
             entries[lang] = HeadFile(file=name, sha256=hashlib.sha256(head_bytes).hexdigest(), questions_sha256=stated)
     if not entries:
-        return False
+        # Too few questions are left: heads of questions that are gone would still be compared by.
+        stale = [*folder.glob("head-*.safetensors"), folder / FILE] if (folder / FILE).is_file() else []
+        for path in stale:
+            path.unlink()
+        return bool(stale)
     (folder / FILE).write_text(Heads(encoder=encoder.id, heads=entries).model_dump_json(indent=1) + "\n", "utf-8")
     return True

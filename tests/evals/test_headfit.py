@@ -119,6 +119,18 @@ def test_fit_heads_fits_anew_for_another_encoder_and_gives_the_same_bytes_for_th
 
 
 @pytest.mark.slow
+def test_fit_heads_removes_heads_whose_questions_are_gone(fitted: Busy, tmp_path: Path) -> None:
+    own = fitted.copy(tmp_path)
+    for path in own.training.glob("*.jsonl"):
+        path.unlink()
+    bring_up_to_date(own.domain, own.library, own.encoder, settings=own.settings)
+    assert fit_heads(own.domain, own.library, own.encoder)
+    assert load_heads(own.training, encoder_id=own.encoder.id) == {}
+    assert list(own.training.glob("head*")) == []
+    assert not fit_heads(own.domain, own.library, own.encoder)
+
+
+@pytest.mark.slow
 def test_calibrate_domain_fits_heads_and_packs_the_bank_with_them(busy: Busy, tmp_path: Path) -> None:
     own = busy.copy(tmp_path)
     source = {"document": "tulips", "quote": "Plant tulip bulbs in October, about 15 cm deep."}
