@@ -16,7 +16,7 @@ from core.errors import UsageError
 from core.manifest import EvalItem, load_manifest
 from core.registry import Domain
 from core.settings import Settings
-from evals.calibration import SPARED, Observation, calibrate_domain, fit_threshold, model_sha256, observe
+from evals.calibration import Observation, calibrate_domain, fit_threshold, model_sha256, observe
 
 
 def observation(confidence: float, right: bool, *, answerable: bool = True) -> Observation:
@@ -47,30 +47,27 @@ def test_threshold_keeps_the_promise_on_its_own_data(seed: int, promise: float, 
     rate, answers = wrong_rate(observations, threshold.value)
     assert threshold.items == count
     ranked = sorted(observations, key=lambda o: -o.confidence)
-    kept = [n for n in range(1, count + 1) if (sum(not o.right for o in ranked[:n]) + 1) / (n + 1) <= promise]
     seen = [n for n in range(1, count + 1) if sum(not o.right for o in ranked[:n]) / n <= promise]
     if seen:
         assert rate <= promise
-        most = sum(o.right for o in ranked[: max(kept or seen)])
-        answerable = max(1, sum(o.answerable for o in observations))
-        assert most / answerable - SPARED - 1e-9 <= sum(o.right for o in ranked[:answers]) / answerable <= most / answerable
+        assert answers <= max(seen)
     assert rate == pytest.approx(threshold.wrong_rate, abs=1e-3)
 
 
 def test_threshold_answers_nearly_all_that_the_promise_allows() -> None:
-    observations = sample(200, seed=3)
+    observations = sample(400, seed=3)
     threshold = fit_threshold(observations, max_wrong_rate=0.05)
-    assert threshold.coverage > 0.7
-    answerable = sum(o.answerable for o in observations)
-    for value in sorted(o.confidence for o in observations if o.confidence < threshold.value):
-        rate, n = wrong_rate(observations, value)
-        if (rate * n + 1) / (n + 1) <= 0.05:
-            assert sum(o.right for o in observations if o.confidence >= value) / answerable <= threshold.coverage + SPARED + 1e-4
+    ranked = sorted(observations, key=lambda o: -o.confidence)
+    most = max(n for n in range(1, 401) if sum(not o.right for o in ranked[:n]) / n <= 0.05)
+    allowed = sum(o.right for o in ranked[:most]) / sum(o.answerable for o in observations)
+    assert allowed - 0.1 <= threshold.coverage <= allowed
 
 
-def test_threshold_lies_above_what_gains_nothing() -> None:
-    seen = [observation(0.9, True)] * 50 + [observation(0.3, False, answerable=False)] + [observation(0.1, True)]
-    assert fit_threshold(seen, max_wrong_rate=0.05).value > 0.3
+def test_threshold_moves_little_when_one_answer_turns_out_wrong() -> None:
+    observations = sorted(sample(150, seed=7), key=lambda o: -o.confidence)
+    turned = [observation(o.confidence, o.right and n != 3) for n, o in enumerate(observations)]
+    before, after = (fit_threshold(seen, max_wrong_rate=0.05).value for seen in (observations, turned))
+    assert before <= after < before + 0.25
 
 
 def test_threshold_of_shuffled_labels_gives_little_coverage_or_says_that_the_promise_is_broken() -> None:
