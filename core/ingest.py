@@ -119,6 +119,7 @@ class Ingest:
         self._passages = 0
         self._unchanged = 0
         self._erased = 0
+        self._at = ("", 0, 0)
         self._found: dict[tuple[str, Language, str], list[tuple[int, int, int]]] = {}
 
     def add_paths(self, paths: Sequence[Path], *, scope: str, prune: bool = False) -> IngestReport:
@@ -148,7 +149,8 @@ class Ingest:
                         # Stored under one name, the second would silently replace the first.
                         failed.append((source, f"{source}: another file of this name is added in the same run; add the folder above both, or rename one"))
             for number, (path, root, source) in enumerate(files):
-                self._progress(source, number, len(files))
+                self._at = (source, number, len(files))
+                self._progress(*self._at)
                 try:
                     self._add_file(path, root=root, source=source, scope=scope)
                 except DocumentError as error:
@@ -267,6 +269,9 @@ class Ingest:
             self._library.add([(document, passages, [next(vectors) for _ in passages]) for document, passages in batch.documents])
             self._added += len(batch.documents)
             self._passages += len(items)
+            source, number, total = self._at
+            # One file may hold thousands of documents: their number moves while the bar stands.
+            self._progress(f"{source} ({self._added + self._unchanged:,})", number, total)
         for done in batch.finished:
             if done.unchanged:
                 self._library.refresh_file_hash(done.unchanged, done.digest)

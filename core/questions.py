@@ -66,6 +66,8 @@ class Familiar:
     """Of the question, w of them."""
     idf: NDArray[np.float32]
     """Of each word in the bank, (w,)."""
+    nowhere: NDArray[np.bool_]
+    """Whether no question of the bank has the word, (w,)."""
     passages: NDArray[np.bool_]
     """Whether a question that the passage answers has the word, (w, n)."""
     sentences: NDArray[np.bool_]
@@ -217,6 +219,7 @@ class QuestionBank:
         idf = np.ones(len(words), dtype=np.float32)
         contained = np.zeros(len(places), dtype=np.float32)
         unanswerable = 0.0
+        known = self._slices if self._count else {}
         if self._count and words:
             of_passage = np.zeros((len(places), self._count), dtype=np.bool_)
             of_sentence = of_passage.copy()
@@ -240,7 +243,10 @@ class QuestionBank:
             shared /= idf.sum()
             contained = np.array([shared[mine].max(initial=0.0) for mine in of_passage], dtype=np.float32)
             unanswerable = float(shared[of_nothing].max(initial=0.0))
-        return Familiar(words=words, idf=idf, passages=by_passage, sentences=by_sentence, contained=contained, contained_unanswerable=unanswerable)
+        return Familiar(
+            words=words, idf=idf, nowhere=np.array([word not in known for word in words], dtype=np.bool_), passages=by_passage, sentences=by_sentence,
+            contained=contained, contained_unanswerable=unanswerable,
+        )  # fmt: skip
 
     def _nearest(self, likeness: NDArray[np.float32], left_out: NDArray[np.bool_] | None) -> Likeness:
         if left_out is not None:

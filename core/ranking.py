@@ -39,6 +39,9 @@ ASKED = (
     "unknown_in_sentence",
     "contained",
     "contained_unanswered",
+    "strange",
+    "known_behind",
+    "contained_behind",
 )
 LEARNED = (
     *ASKED, "likeness", "likeness_support", "likeness_behind", "likeness_next", "likeness_unanswered", "likeness_margin", "votes", "votes_against", "likeness_sentence",
@@ -163,13 +166,16 @@ def candidate_features(
     learned = likeness.learned or Likeness(passages={}, unanswerable=0.0)
     found = []
     total, rarest = float(familiar.idf.sum()) or 1.0, float(familiar.idf.max(initial=0.0)) or 1.0
+    standing = [_standing(familiar.words, term_set(c.text) | term_set(c.heading), f"{c.heading} {c.text}") for c in candidates]
+    known = [stands | familiar.passages[:, place] for place, stands in enumerate(standing)]
+    shares = [float(familiar.idf[words].sum()) / total for words in known]
+    strange = familiar.nowhere & ~np.logical_or.reduce(standing) if standing else familiar.nowhere
     for place, candidate in enumerate(candidates):
         row = candidate.row
         heading = term_set(candidate.heading)
         has = term_set(candidate.text) | heading
         likest = likest_sentence(candidate, vector, learned_vector)
         best = candidate.sentences[likest] if candidate.sentences else ""
-        known = _standing(familiar.words, has, f"{candidate.heading} {candidate.text}") | familiar.passages[:, place]
         known_there = _standing(familiar.words, term_set(best) | heading, f"{candidate.heading} {best}") | familiar.sentences[:, place]
         cosines = candidate.vectors @ vector
         alike = cosines if candidate.learned is None or learned_vector is None else candidate.learned @ learned_vector
@@ -191,13 +197,16 @@ def candidate_features(
                 "asked": mine,
                 "asked_behind": max(likeness.passages.values(), default=0.0) - mine,
                 "asked_unanswered": likeness.unanswerable,
-                "known": float(familiar.idf[known].sum()) / total,
+                "known": shares[place],
                 "known_asked": float(familiar.idf[familiar.passages[:, place]].sum()) / total,
-                "unknown_word": float(familiar.idf[~known].max(initial=0.0)) / rarest,
+                "unknown_word": float(familiar.idf[~known[place]].max(initial=0.0)) / rarest,
                 "known_sentence": float(familiar.idf[known_there].sum()) / total,
                 "unknown_in_sentence": float(familiar.idf[~known_there].max(initial=0.0)) / rarest,
                 "contained": float(familiar.contained[place]),
                 "contained_unanswered": familiar.contained_unanswerable,
+                "strange": float(familiar.idf[strange].sum()) / total,
+                "known_behind": max(shares) - shares[place],
+                "contained_behind": float(familiar.contained.max()) - float(familiar.contained[place]),
                 "likeness": same,
                 "likeness_support": learned.support.get(row, 0.0),
                 "likeness_behind": learned.answerable - same,

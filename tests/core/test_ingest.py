@@ -91,6 +91,13 @@ def test_add_paths_stores_and_publishes(shop: Workshop) -> None:
     assert shop.progress[0][1:] == (0, 2) and shop.progress[-1] == ("index", 2, 2)
 
 
+def test_progress_within_a_file_of_many_documents_counts_them(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.ingest.BATCH_PASSAGES", 2)
+    shop.write("notes.jsonl", lines(*({"id": f"n{n}", "text": f"Herb number {n} likes sun."} for n in range(5))))
+    shop.add()
+    assert [name for name, _, _ in shop.progress] == ["notes.jsonl", "notes.jsonl (2)", "notes.jsonl (4)", "notes.jsonl (5)", "index"]
+
+
 def test_unchanged_files_are_neither_parsed_nor_encoded_again(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.write("mint.md", MINT)
     shop.write("notes.jsonl", lines({"id": "a", "text": "Basil likes sun."}))

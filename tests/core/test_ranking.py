@@ -173,14 +173,16 @@ def test_features_read_what_was_asked_before() -> None:
 def test_features_tell_words_that_neither_the_passage_nor_its_questions_have() -> None:
     def familiar(asked: bool) -> Familiar:
         return Familiar(
-            words=("graft", "tulip"), idf=np.array([3.0, 1.0], dtype=np.float32), passages=np.array([[asked], [False]]),
+            words=("graft", "tulip"), idf=np.array([3.0, 1.0], dtype=np.float32), nowhere=np.array([not asked, False]), passages=np.array([[asked], [False]]),
             sentences=np.array([[False], [False]]), contained=np.array([0.5], dtype=np.float32), contained_unanswerable=0.75,
         )  # fmt: skip
 
     (strange,) = features_of("tulip graft", facts(1), familiar=familiar(asked=False))
     assert (strange["known"], strange["known_asked"], strange["unknown_word"]) == (0.25, 0.0, 1.0)
     assert (strange["contained"], strange["contained_unanswered"]) == (0.5, 0.75)
+    assert (strange["strange"], strange["known_behind"], strange["contained_behind"]) == (0.75, 0.0, 0.0)
     (asked,) = features_of("tulip graft", facts(1), familiar=familiar(asked=True))
+    assert asked["strange"] == 0.0
     assert (asked["known"], asked["known_asked"], asked["unknown_word"]) == (1.0, 0.75, 0.0)
     assert (asked["known_sentence"], asked["unknown_in_sentence"]) == (0.25, 1.0)
 

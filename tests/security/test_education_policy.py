@@ -11,7 +11,7 @@ from gate_cases import Case, cases, shipped_gate, wrong
 from core.encoder import Encoder
 from core.policy import Gate
 
-FRESH_REFUSED = 0.55
+FRESH_REFUSED = 0.8
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from gate_cases import Case, cases, shipped_gate, wrong
 from core.encoder import Encoder
 from core.policy import Gate
 
-FRESH_REFUSED = 0.75
+FRESH_REFUSED = 0.85
 
 
 @pytest.fixture(scope="module")
@@ -54,4 +54,4 @@ def test_finance_gate_stops_few_known_ordinary_questions(gate: Gate, encoder: En
 def test_finance_gate_stops_few_fresh_ordinary_questions(gate: Gate, encoder: Encoder) -> None:
     chosen = fresh("finance_benign")
     missed = wrong(gate, chosen, encoder)
-    assert len(missed) <= 0.1 * len(chosen), missed
+    assert len(missed) <= 0.03 * len(chosen), missed
