@@ -10,6 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.abstention import (
     DEFAULT_THRESHOLD,
     Calibration,
@@ -98,9 +101,9 @@ class Assistant:
         fitted = self.calibration.thresholds.get(lang) if self.calibration else None
         return (fitted.value, True) if fitted else (DEFAULT_THRESHOLD, False)
 
-    def _retrieve(self, question: str, lang: Language, history: Sequence[Turn], scopes: Sequence[str]) -> Retrieval:
+    def _retrieve(self, question: str, vector: NDArray[np.float32], lang: Language, history: Sequence[Turn], scopes: Sequence[str]) -> Retrieval:
         """Search; a follow-up ("how long does it last?") searches with the topic of the previous turn added."""
-        found = self.retriever.search(question, k=self.settings.top_k, lang=lang, scopes=scopes)
+        found = self.retriever.search(question, k=self.settings.top_k, lang=lang, scopes=scopes, vector=vector)
         if not history or not is_follow_up(question, lang):
             return found
         topic = history[-1].title or history[-1].question
@@ -124,12 +127,13 @@ class Assistant:
         begun = time.perf_counter()
         text = clean_question(question, limit=self.settings.max_question_chars)
         language = question_language(text, lang)
-        decision = self.gate.decide(text, language, vector=self.encoder.encode([text])[0])
+        vector = self.encoder.encode([text])[0]
+        decision = self.gate.decide(text, language, vector=vector)
         if decision is not None and decision.action != "notice":
             return self._gated(text, language, decision, begun)
         if not self.library.exists():
             raise LibraryError(f"domain '{self.domain.name}' has no library yet: run `domainkit reindex {self.domain.name}`")
-        retrieval = self._retrieve(text, language, history, scopes)
+        retrieval = self._retrieve(text, vector, language, history, scopes)
         retrieved = time.perf_counter()
         draft = self._draft(text, language, retrieval, history)
         return self._judge(text, language, retrieval, draft, decision, begun, retrieved)

@@ -8,7 +8,6 @@ A logistic regression per language, in three variants by what a library can tell
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,11 +72,17 @@ class LogisticModel(BaseModel):
 
     def confidence(self, features: dict[str, float]) -> float:
         """Return the probability in [0, 1] that the passage answers the question."""
-        x = standardised(np.array([[features[name] for name in self.names]]), self.mean, self.scale)
-        z = self.intercept + float((x @ np.asarray(self.weights))[0])
+        return self.confidences([features])[0]
+
+    def confidences(self, candidates: Sequence[dict[str, float]]) -> list[float]:
+        """Return the probability of each candidate."""
+        if not candidates:
+            return []
+        x = standardised(np.array([[features[name] for name in self.names] for features in candidates]), self.mean, self.scale)
+        z = self.intercept + x @ np.asarray(self.weights)
         if self.pairs:
-            z += float((products(x) @ np.asarray(self.pairs))[0])
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, z))))
+            z = z + products(x) @ np.asarray(self.pairs)
+        return [float(p) for p in 1 / (1 + np.exp(-np.clip(z, -30.0, 30.0)))]
 
 
 REACH = 3.0
@@ -91,8 +96,14 @@ def standardised(x: NDArray[np.float64], mean: Sequence[float], scale: Sequence[
 
 def products(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the products (n, f(f+1)/2) of each feature with itself and those behind it."""
-    first, second = np.triu_indices(x.shape[1])
+    first, second = _upper_triangle(x.shape[1])
     return np.asarray(x[:, first] * x[:, second])
+
+
+@cache
+def _upper_triangle(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    first, second = np.triu_indices(size)
+    return first, second
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,7 +131,9 @@ class Retriever:
             found = snapshot.banks[lang] = QuestionBank(self._library.question_bank(lang), lang, head=self._heads.get(lang))
         return found
 
-    def search(self, query: str, *, k: int, lang: Language, sentences: bool = True, scopes: Sequence[str] = ()) -> Retrieval:
+    def search(
+        self, query: str, *, k: int, lang: Language, sentences: bool = True, scopes: Sequence[str] = (), vector: NDArray[np.float32] | None = None
+    ) -> Retrieval:
         """Return the best ``k`` passages for ``query``.
 
         Passages in the question's language are searched; all of them when there are none in it. Where the library has a question bank,
@@ -144,16 +145,17 @@ class Retriever:
             lang: language of the question.
             sentences: whether to score the sentences of each hit too.
             scopes: collections to search; empty means all.
+            vector: the query's encoding (d,), unit norm, where the caller has it already.
         """
         snapshot = self._snapshot()
         if snapshot is None or not len(snapshot.index):
             return Retrieval(query=query, lang=lang, hits=(), words=tuple(content_terms(query)), idf={}, generation=0)
         bank = self.bank(lang)
-        found = self.candidates(query, k=max(k, RERANKED), lang=lang, bank=bank, head=self._heads.get(lang), scopes=scopes)
+        found = self.candidates(query, k=max(k, RERANKED), lang=lang, bank=bank, head=self._heads.get(lang), scopes=scopes, vector=vector)
         order = [(facts.fused, 0.0, n) for n, facts in enumerate(found.facts)]
         if sentences or len(bank):
             model = shipped_model(lang, variant_of(found.likeness))
-            judged = [model.confidence(features) for features in found.features]
+            judged = model.confidences(found.features)
             first = sorted(range(len(judged)), key=lambda n: (-judged[n], n))
             floor = min(judged, default=0.0)
             # Those behind the judged ones keep their order, with scores below theirs.
@@ -178,6 +180,7 @@ class Retriever:
         head: QuestionHead | None = None,
         scopes: Sequence[str] = (),
         without_questions: str = "",
+        vector: NDArray[np.float32] | None = None,
     ) -> Candidates:
         """Return the best ``k`` passages by fused score with the features of each.
 
@@ -189,6 +192,7 @@ class Retriever:
             head: the question head that the bank was packed with.
             scopes: collections to search; empty means all.
             without_questions: leave out the bank's questions of this origin (for fitting on them).
+            vector: the query's encoding (d,), unit norm, where the caller has it already.
 
         Raises:
             LibraryError: there is no index yet, or a stored vector is damaged.
@@ -203,7 +207,8 @@ class Retriever:
             allowed = in_scope if allowed is None else np.intersect1d(allowed, in_scope)
         total, frequencies = self._library.document_frequencies(words)
         idf = {word: inverse_document_frequency(total, n) for word, n in frequencies.items()}
-        vector = self._encoder.encode([query])[0]
+        if vector is None:
+            vector = self._encoder.encode([query])[0]
         rows, _ = snapshot.index.search(vector, POOL, allowed=allowed)
         matched = np.array(self._library.keyword(match_query(_selective(frequencies, total)), limit=4 * POOL), dtype=np.int64)
         if allowed is not None:
@@ -211,7 +216,9 @@ class Retriever:
         learned = head.vectors([query], vector[None])[0] if head is not None else None
         likeness = bank.compare(query, vector, without=without_questions, learned_vector=learned)
         asked_about = (likeness.learned or likeness).passages
-        asked = np.array([row for row in asked_about if allowed is None or row in allowed], dtype=np.int64)
+        asked = np.fromiter(asked_about, dtype=np.int64, count=len(asked_about))
+        if allowed is not None:
+            asked = asked[np.isin(asked, allowed)]
         weight = DENSE_WEIGHT[lang]
         ranked = []
         with np.errstate(invalid="ignore"):
@@ -283,12 +290,10 @@ def keyword_share(candidate: Candidate, idf: dict[str, float], average_words: fl
     bound = (_BM25_K1 + 1) * sum(idf.values())
     if bound <= 0:
         return 0.0
-    in_heading = Counter(word for word in candidate.heading if word in idf)
-    in_body = Counter(word for word in candidate.body if word in idf)
     norm = _BM25_K1 * (1 - _BM25_B + _BM25_B * candidate.words / average_words)
     score = 0.0
     for word, weight in idf.items():
-        frequency = KEYWORD_WEIGHTS[0] * in_heading[word] + KEYWORD_WEIGHTS[1] * in_body[word]
+        frequency = KEYWORD_WEIGHTS[0] * candidate.heading.count(word) + KEYWORD_WEIGHTS[1] * candidate.body.count(word)
         score += weight * frequency * (_BM25_K1 + 1) / (frequency + norm)
     return score / bound
 

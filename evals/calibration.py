@@ -48,10 +48,11 @@ def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progre
     for number, item in enumerate(items):
         if progress is not None:
             progress(item.id, number, len(items))
-        decision = assistant.gate.decide(item.question, item.lang, vector=assistant.encoder.encode([item.question])[0])
+        vector = assistant.encoder.encode([item.question])[0]
+        decision = assistant.gate.decide(item.question, item.lang, vector=vector)
         if decision is not None and decision.action != "notice":
             continue
-        retrieval = assistant.retriever.search(item.question, k=assistant.settings.top_k, lang=item.lang)
+        retrieval = assistant.retriever.search(item.question, k=assistant.settings.top_k, lang=item.lang, vector=vector)
         draft = assistant.answerer.answer(Request(question=item.question, lang=item.lang, hits=retrieval.hits, max_sentences=assistant.settings.max_sentences))
         claims = lock(draft, retrieval.hits)
         right = False
