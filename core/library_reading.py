@@ -7,6 +7,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -318,7 +319,13 @@ class LibraryReader:
             tuple(int(row) for row in rows),
         )
         return [
-            Candidate(row=row[0], words=row[1], vector=np.frombuffer(row[2], dtype="<f2").astype(np.float32), heading=row[3].split(), body=row[4].split())
+            Candidate(
+                row=row[0],
+                words=row[1],
+                vector=np.frombuffer(row[2], dtype="<f2").astype(np.float32),
+                heading=Counter(row[3].split()),
+                body=Counter(row[4].split()),
+            )
             for row in found
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,13 +80,13 @@ class StoredPassage(BaseModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """What ranking needs of a passage: its vector (d,) float32, its index terms, and their number."""
+    """What ranking needs of a passage: its vector (d,) float32, its index terms with how often each occurs, and their number."""
 
     row: int
     words: int
     vector: NDArray[np.float32]
-    heading: list[str]
-    body: list[str]
+    heading: Mapping[str, int]
+    body: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)

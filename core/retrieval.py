@@ -103,6 +103,7 @@ class Retriever:
         self._encoder = encoder
         self._heads = dict(heads or {})
         self._sentence_vectors: dict[tuple[int, str, str], NDArray[np.float32]] = {}
+        self._candidates: tuple[int, dict[int, Candidate | None]] = (-1, {})
         self._lock = threading.Lock()
         self._held: _Snapshot | None = None
 
@@ -120,6 +121,19 @@ class Retriever:
                 index = FaissIndex.build(*self._library.vectors())
             self._held = _Snapshot(generation=generation, index=index, rows=self._library.rows_by_language(), average_words=self._library.average_words())
         return self._held
+
+    def _known(self, rows: Sequence[int]) -> list[Candidate]:
+        """Return what ranking needs of live passages; remembered until the library changes, since the same ones are found again and again."""
+        revision = self._library.revision()
+        if self._candidates[0] != revision or len(self._candidates[1]) > REMEMBERED:
+            self._candidates = (revision, {})
+        known = self._candidates[1]
+        missing = [row for row in rows if row not in known]
+        if missing:
+            # In one step, so that no other thread takes a passage for removed that is only being read.
+            read = {candidate.row: candidate for candidate in self._library.candidates(missing)}
+            known.update({row: read.get(row) for row in missing})
+        return [candidate for row in rows if (candidate := known.get(row)) is not None]
 
     def bank(self, lang: Language) -> QuestionBank:
         """Return the question bank of the present generation in one language, loaded once."""
@@ -222,7 +236,7 @@ class Retriever:
         weight = DENSE_WEIGHT[lang]
         ranked = []
         with np.errstate(invalid="ignore"):
-            for candidate in self._library.candidates(np.unique(np.concatenate([rows, matched[:POOL], asked])).tolist()):
+            for candidate in self._known(np.unique(np.concatenate([rows, matched[:POOL], asked])).tolist()):
                 cosine = float(candidate.vector @ vector)
                 if not math.isfinite(cosine):
                     raise LibraryError(f"library '{self._library.folder.name}' holds a damaged vector; move its folder away and build it again")
@@ -293,7 +307,7 @@ def keyword_share(candidate: Candidate, idf: dict[str, float], average_words: fl
     norm = _BM25_K1 * (1 - _BM25_B + _BM25_B * candidate.words / average_words)
     score = 0.0
     for word, weight in idf.items():
-        frequency = KEYWORD_WEIGHTS[0] * candidate.heading.count(word) + KEYWORD_WEIGHTS[1] * candidate.body.count(word)
+        frequency = KEYWORD_WEIGHTS[0] * candidate.heading.get(word, 0) + KEYWORD_WEIGHTS[1] * candidate.body.get(word, 0)
         score += weight * frequency * (_BM25_K1 + 1) / (frequency + norm)
     return score / bound
 
