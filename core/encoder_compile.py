@@ -1,6 +1,7 @@
 """Compiles sentence encoders: a transformers model (and a merged adapter) → ONNX graphs in fp32 and int8, content-addressed.
 
-The only half of the encoder that imports torch. Source of the int8 scheme: onnxruntime dynamic quantization, per channel.
+The only half of the encoder that imports torch. Source of the int8 scheme: onnxruntime dynamic quantization, per channel, with weights of
+7 bits: sums of products then cannot saturate on processors without VNNI, and every processor computes the same vectors.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from core.encoder import FORMAT, MINILM_SHA256, CompiledEncoder, base_folder, compiled_folder, sha256_file
 from core.errors import IntegrityError, ModelError
+from core.models.adapters import Adapter, read_weights
 from core.settings import Settings
 
 
@@ -33,23 +35,28 @@ def ensure_compiled(settings: Settings) -> Path:
     return compile_encoder(settings)
 
 
-def compile_encoder(settings: Settings) -> Path:
-    """Compile the base encoder into its content-addressed folder and return that folder.
+def compile_encoder(settings: Settings, *, adapter: Adapter | None = None) -> Path:
+    """Compile the base encoder, with an adapter merged into it, into its content-addressed folder and return that folder.
 
     The work happens in a temporary folder that is renamed last, so a killed run leaves nothing that looks finished.
+
+    Raises:
+        ModelError: no encoder is installed, or the adapter does not fit it. IntegrityError: weights do not have the hash stated for them.
     """
     source, name, weights = _locate(settings)
-    target = compiled_folder(settings)
+    if adapter is not None and adapter.base_sha256 != weights:
+        raise ModelError(f"adapter '{adapter.name}' was trained on other base weights ({adapter.base_sha256[:12] or 'none stated'}); train it on this base")
+    target = compiled_folder(settings, adapter_sha256=adapter.sha256 if adapter else "")
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".compiling-", dir=target.parent))
     try:
-        dimension = _export(source, work)
+        dimension = _export(source, work, adapter)
         shutil.copyfile(source / "tokenizer.json", work / "tokenizer.json")
         manifest = CompiledEncoder(
             format=FORMAT,
             base=name,
             base_sha256=weights,
-            adapter_sha256="",
+            adapter_sha256=adapter.sha256 if adapter else "",
             pooling=_pooling(source),
             dimension=dimension,
             max_tokens=_max_tokens(source),
@@ -85,12 +92,14 @@ def _locate(settings: Settings) -> tuple[Path, str, str]:
     return folder, "all-MiniLM-L6-v2" if digest == MINILM_SHA256 else folder.name, digest
 
 
-def _export(source: Path, work: Path) -> int:
+def _export(source: Path, work: Path, adapter: Adapter | None) -> int:
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(source, attn_implementation="eager", use_safetensors=True, local_files_only=True).eval()
+    if adapter is not None:
+        merge_adapter(model, adapter)
 
     class States(torch.nn.Module):
         """Exposes only the last hidden states, with named inputs."""
@@ -102,7 +111,7 @@ def _export(source: Path, work: Path) -> int:
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             return self.inner(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
-    example = torch.randint(100, 1000, (2, 16))
+    example = torch.randint(0, min(1_000, model.config.vocab_size), (2, 16))
     axes = {0: "batch", 1: "tokens"}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -120,6 +129,42 @@ def _export(source: Path, work: Path) -> int:
     for name in ("fp32.onnx", "int8.onnx"):
         _optimize(work / name)
     return int(model.config.hidden_size)
+
+
+def merge_adapter(model: Any, adapter: Adapter) -> int:
+    """Add a LoRA adapter's products to the weights they belong to: W + s·B·A (Hu et al., "LoRA", 2021, equation 3); returns how many.
+
+    The scale s is ``lora_alpha / r``, with rsLoRA ``lora_alpha / sqrt(r)`` (Kalajdzievski, 2023).
+
+    Raises:
+        ModelError: a half is missing, a module is not the model's or of another shape, or nothing would change (every B is zero).
+        IntegrityError: the weights were changed since they were checked.
+    """
+    import torch
+    from safetensors.torch import load
+
+    tensors = load(read_weights(adapter))
+    config = adapter.config
+    scale = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
+    halves: dict[str, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        module, half = key.removeprefix("base_model.model.").removesuffix(".weight").rsplit(".lora_", 1)
+        halves.setdefault(module, {})[half] = tensor.float()
+    changed = 0.0
+    for module, pair in sorted(halves.items()):
+        try:
+            weight = model.get_submodule(module).weight
+            product = scale * (pair["B"] @ pair["A"])
+            if product.shape != weight.shape:
+                raise ModelError(f"adapter '{adapter.name}': '{module}' is {tuple(weight.shape)} in the base, {tuple(product.shape)} in the adapter")
+        except (AttributeError, KeyError, RuntimeError) as error:
+            raise ModelError(f"adapter '{adapter.name}': '{module}' is no module of the base, or half of it is missing; train it on this base") from error
+        with torch.no_grad():
+            weight += product
+        changed += float(product.abs().sum())
+    if not changed > 0:
+        raise ModelError(f"adapter '{adapter.name}' changes nothing: every B is zero; it was never trained")
+    return len(halves)
 
 
 def _optimize(path: Path) -> None:

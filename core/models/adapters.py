@@ -1,4 +1,4 @@
-"""Adapters of causal language models: a folder is checked against our own schema and hashed before peft or safetensors see it.
+"""Adapters of language models and encoders: a folder is checked against our own schema and hashed before peft or safetensors see it.
 
 Knows the files of a LoRA adapter, never a model. What peft is told is built from the checked values, not from the file.
 """
@@ -43,7 +43,7 @@ class AdapterConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     peft_type: Literal["LORA"]
-    task_type: Literal["CAUSAL_LM"]
+    task_type: Literal["CAUSAL_LM", "FEATURE_EXTRACTION"]
     r: int = Field(ge=1, le=256, strict=True)
     lora_alpha: float = Field(gt=0, le=4_096)
     target_modules: Annotated[tuple[Module, ...], Field(min_length=1, max_length=64)]
@@ -130,13 +130,14 @@ class AdapterShelf:
         return found
 
 
-def check_adapter(name: str, folder: Path, *, weights_sha256: str = "") -> Adapter:
+def check_adapter(name: str, folder: Path, *, weights_sha256: str = "", task: Literal["CAUSAL_LM", "FEATURE_EXTRACTION"] = "CAUSAL_LM") -> Adapter:
     """Check an adapter folder without loading it.
 
     Args:
         name: what requests call it.
         folder: holds ``adapter_config.json``, ``adapter_model.safetensors`` and perhaps ``card.json``.
         weights_sha256: hash the weights must have; by default the card's. With neither, the bytes seen now are pinned.
+        task: what it must be for: a causal language model, or an encoder.
 
     Raises:
         ModelError: a file is missing, of another format, or says something that is not allowed.
@@ -153,6 +154,8 @@ def check_adapter(name: str, folder: Path, *, weights_sha256: str = "") -> Adapt
         raise ModelError(f"adapter '{name}': {unsafe[0]} is not loaded, only {WEIGHTS}; save with safetensors and delete it")
     card = _read(AdapterCard, folder / CARD, name=name) if CARD in entries else AdapterCard()
     config = _read(AdapterConfig, folder / CONFIG, name=name)
+    if config.task_type != task:
+        raise ModelError(f"adapter '{name}': {CONFIG}: task_type is {config.task_type}, wanted {task}; name an adapter of that kind")
     weights = _read_regular(folder / WEIGHTS, limit=MAX_WEIGHTS_BYTES, name=name)
     digest = hashlib.sha256(weights).hexdigest()
     stated = {weights_sha256, card.files.get(WEIGHTS, "")} - {""}

@@ -62,7 +62,7 @@ def test_compile_encoder_names_a_hub_id_that_cannot_be_had(settings: Settings, t
 
 
 def test_failed_compilation_leaves_nothing_that_looks_finished(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(source: Path, work: Path) -> int:
+    def broken(source: Path, work: Path, adapter: object) -> int:
         (work / "fp32.onnx").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
