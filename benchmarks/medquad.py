@@ -13,7 +13,6 @@ import gzip
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -113,7 +112,7 @@ def main() -> None:
         scores = vectors @ encoder.encode([pair["question"]])[0]
         best = np.argsort(-scores, kind="stable")[:60]
         cosine.append(by_document(rows[best].tolist(), names))
-        keyword.append(by_document(library.keyword(match_query(content_terms(re.sub(r"\s+", " ", pair["question"]))), limit=60), names))
+        keyword.append(by_document(library.keyword(match_query(content_terms(pair["question"])), limit=60), names))
     report = [f"{len(pairs)} answers, {len(rows)} passages, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"]
     report.append(f"added in {seconds:.0f} s with {options.kills} kills; {len(asked)} questions searched in {took:.1f} s, process included")
     for name, rankings in (("kit", kit), ("cosine alone", cosine), ("BM25 alone", keyword)):

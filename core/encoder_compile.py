@@ -1,7 +1,7 @@
 """Compiles sentence encoders: a transformers model (and a merged adapter) → ONNX graphs in fp32 and int8, content-addressed.
 
 The only half of the encoder that imports torch. Source of the int8 scheme: onnxruntime dynamic quantization, per channel, with weights of
-7 bits: sums of products then cannot saturate on processors without VNNI, and every processor computes the same vectors.
+7 bits: sums of products then cannot saturate on processors without VNNI, which with 8 bits gave other vectors there.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _export(source: Path, work: Path, adapter: Adapter | None) -> int:
 def merge_adapter(model: Any, adapter: Adapter) -> int:
     """Add a LoRA adapter's products to the weights they belong to: W + s·B·A (Hu et al., "LoRA", 2021, equation 3); returns how many.
 
-    The scale s is ``lora_alpha / r``, with rsLoRA ``lora_alpha / sqrt(r)`` (Kalajdzievski, 2023).
+    By hand, since peft takes an adapter whose keys match nothing, or whose B is zero, without a word. The scale s is ``lora_alpha / r``, with rsLoRA ``lora_alpha / sqrt(r)`` (Kalajdzievski, 2023).
 
     Raises:
         ModelError: a half is missing, a module is not the model's or of another shape, or nothing would change (every B is zero).

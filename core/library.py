@@ -99,13 +99,14 @@ class Library(LibraryReader):
             LibraryError: not every passage is among them.
         """
         with self._transaction() as connection:
-            connection.execute("UPDATE passages SET vector=x''")
+            done = set()
             for row, found in vectors:
                 connection.execute(
                     "UPDATE passages SET vector=?, sentence_vectors=? WHERE row=?",
                     (found.passage.astype("<f2").tobytes(), found.sentences.astype("<f2").tobytes(), row),
                 )
-            missing = connection.execute("SELECT count(*) AS n FROM passages WHERE vector=x''").fetchone()["n"]
+                done.add(row)
+            missing = connection.execute("SELECT count(*) FROM passages").fetchone()[0] - len(done)
             if missing:
                 raise LibraryError(f"library '{self.folder.name}': {missing} passages were not encoded anew; the old vectors stay")
             connection.execute("DELETE FROM questions")

@@ -138,8 +138,12 @@ def variant_of(likeness: Likeness) -> Variant:
 
 def likest_sentence(candidate: CandidateFacts, vector: NDArray[np.float32], learned_vector: NDArray[np.float32] | None) -> int:
     """Return the number of a candidate's sentence most alike to the question: by the head where there is one, else by the encoding."""
-    alike = candidate.vectors @ vector if candidate.learned is None or learned_vector is None else candidate.learned @ learned_vector
+    alike = _alike(candidate, vector, learned_vector)
     return int(np.argmax(alike)) if len(alike) else 0
+
+
+def _alike(candidate: CandidateFacts, vector: NDArray[np.float32], learned_vector: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    return candidate.vectors @ vector if candidate.learned is None or learned_vector is None else candidate.learned @ learned_vector
 
 
 def _standing(words: Sequence[str], has: frozenset[str] | set[str], text: str) -> NDArray[np.bool_]:
@@ -185,11 +189,11 @@ def candidate_features(
         row = candidate.row
         heading = term_set(candidate.heading)
         has = term_set(candidate.text) | heading
-        likest = likest_sentence(candidate, vector, learned_vector)
+        alike = _alike(candidate, vector, learned_vector)
+        likest = int(np.argmax(alike)) if len(alike) else 0
         best = candidate.sentences[likest] if candidate.sentences else ""
         known_there = _standing(familiar.words, term_set(best) | heading, f"{candidate.heading} {best}") | familiar.sentences[:, place]
         cosines = candidate.vectors @ vector
-        alike = cosines if candidate.learned is None or learned_vector is None else candidate.learned @ learned_vector
         mine, same = likeness.passages.get(row, 0.0), learned.passages.get(row, 0.0)
         others = [learned.passages.get(other.row, 0.0) for other in candidates if other.row != row]
         found.append(

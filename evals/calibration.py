@@ -81,9 +81,10 @@ def fit_threshold(observations: Sequence[Observation], *, max_wrong_rate: float)
     scored = sorted(observations, key=lambda o: -o.confidence)
     answerable = max(1, sum(o.answerable for o in scored))
     expected = _expected_wrong(scored)
-    points: list[tuple[float, float, float]] = []
-    both: list[tuple[float, float, float]] = []
-    seen: list[tuple[float, float, float]] = []
+    # (threshold, coverage, wrong rate): the last that keeps the promise both ways, the last that keeps it as seen, the least wrong.
+    both: tuple[float, float, float] | None = None
+    seen: tuple[float, float, float] | None = None
+    least: tuple[float, float, float] | None = None
     wrong, feared = 0, 0.0
     for n, observation in enumerate(scored, start=1):
         wrong += not observation.right
@@ -94,15 +95,12 @@ def fit_threshold(observations: Sequence[Observation], *, max_wrong_rate: float)
         # Halfway to the next question, so that the threshold does not sit on a single item.
         point = ((observation.confidence + following) / 2, sum(o.right for o in scored[:n]) / answerable, wrong / n)
         if wrong / n <= max_wrong_rate:
-            seen.append(point)
+            seen = point
         if max(wrong, feared) / n <= MARGIN * max_wrong_rate:
-            both.append(point)
-        if n >= max(3, len(scored) // 10):
-            points.append(point)
-    if both or seen:
-        value, coverage, rate = (both or seen)[-1]
-    else:
-        value, coverage, rate = min(points, key=lambda point: point[2], default=(1.0, 0.0, 0.0))
+            both = point
+        if n >= max(3, len(scored) // 10) and (least is None or wrong / n < least[2]):
+            least = point
+    value, coverage, rate = both or seen or least or (1.0, 0.0, 0.0)
     return Threshold(value=round(value, 6), items=len(scored), coverage=round(coverage, 4), wrong_rate=round(rate, 4))
 
 

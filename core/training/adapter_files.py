@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from core.errors import UsageError
 from core.models.adapters import CARD, CONFIG, WEIGHTS
-from core.training.retrieval import RetrievalRecipe, TrainedAdapter
+from core.training.retrieval import RetrievalRecipe, TrainedAdapter, write_whole
 
 MAX_BYTES = 4 * 1024**2
 """An adapter larger than this is not shipped with a domain."""
@@ -61,7 +60,5 @@ def save_adapter(folder: Path, trained: TrainedAdapter, *, recipe: RetrievalReci
     (folder / CARD).unlink(missing_ok=True)
     # The card comes last: without it the folder is not complete.
     for name, data in [*files.items(), (CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())]:
-        temporary = folder / f".{name}.{os.getpid()}"
-        temporary.write_bytes(data)
-        os.replace(temporary, folder / name)
+        write_whole(folder / name, data)
     return str(card["files"][WEIGHTS])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.errors import UsageError
 from core.manifest import EvalItem
-from core.text import normalize, term_set
+from core.text import normalize, term_set, terms
 
 NEAR = 0.8
 """Share of content words that two questions have in common from which on they count as near-duplicates (Jaccard)."""
@@ -153,23 +153,23 @@ def _connected(pairs: Sequence[Pair]) -> list[int]:
 
 
 def find_leaks(pairs: Iterable[Pair], items: Iterable[EvalItem]) -> list[Leak]:
-    """Return the pairs whose question an eval item asks in the same words or nearly (:data:`NEAR`)."""
-    asked: dict[str, str] = {}
+    """Return the pairs whose question an eval item asks in the same index terms or nearly (:data:`NEAR`)."""
+    asked: dict[tuple[str, ...], str] = {}
     words: list[tuple[str, frozenset[str]]] = []
     by_word: dict[str, list[int]] = defaultdict(list)
     for item in items:
-        asked.setdefault(normalize(item.question), item.id)
-        bag = frozenset(term_set(item.question))
+        asked.setdefault(tuple(terms(item.question)), item.id)
+        bag = term_set(item.question)
         for word in bag:
             by_word[word].append(len(words))
         words.append((item.id, bag))
     found = []
     for pair in pairs:
-        exact = asked.get(normalize(pair.question))
+        exact = asked.get(tuple(terms(pair.question)))
         if exact is not None:
             found.append(Leak(pair_id=pair.id, item_id=exact, exact=True))
             continue
-        bag = frozenset(term_set(pair.question))
+        bag = term_set(pair.question)
         near = {n for word in bag for n in by_word.get(word, ())}
         alike = next((words[n][0] for n in sorted(near) if len(bag & words[n][1]) >= NEAR * len(bag | words[n][1])), None)
         if alike is not None:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from core.encoder import sha256_file
 from core.errors import IntegrityError, UsageError
 from core.text import normalize
 from core.training.pairs import Pair
@@ -272,8 +273,7 @@ def _batch(count: int, recipe: RetrievalRecipe, step: int) -> NDArray[np.int64]:
 
 def _fingerprint(train: TrainingSet, valid: TrainingSet, base: Path, recipe: RetrievalRecipe) -> str:
     digest = hashlib.sha256(recipe.model_dump_json().encode())
-    with (base / "model.safetensors").open("rb") as file:
-        digest.update(hashlib.file_digest(file, "sha256").digest())
+    digest.update(sha256_file(base / "model.safetensors").encode())
     for data in (train, valid):
         for pair in data.pairs:
             digest.update(f"{pair.question}\0{pair.text}\0".encode())
@@ -294,9 +294,9 @@ def _checkpoint(
     digests = {}
     for kind, data in (("state", _tensor_bytes(tensors)), ("best", _tensor_bytes(best))):
         digests[kind] = hashlib.sha256(data).hexdigest()
-        _write(folder / _named(kind, digests[kind]), data)
+        write_whole(folder / _named(kind, digests[kind]), data)
     state = RunState(fingerprint=fingerprint, step=step, state_sha256=digests["state"], best_sha256=digests["best"], history=tuple(history))
-    _write(folder / PROGRESS, (state.model_dump_json(indent=1) + "\n").encode())
+    write_whole(folder / PROGRESS, (state.model_dump_json(indent=1) + "\n").encode())
     for kind, digest in digests.items():
         for path in folder.glob(f"{kind}-*.safetensors"):
             if path.name != _named(kind, digest):
@@ -347,7 +347,7 @@ def _read_tensors(folder: Path, kind: str, sha256: str) -> dict[str, NDArray[np.
     return {name: np.array(value) for name, value in load(data).items()}
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
