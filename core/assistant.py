@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,11 @@ from core.evidence import lock
 from core.library import Library
 from core.manifest import load_policy
 from core.models import Answerer, Draft, Request, make_answerer
+from core.models.adapters import Adapter
 from core.policy import Decision, Gate
 from core.policy_learned import load_learned_gate
 from core.prompts import fill, template_text
+from core.query_adapter import find_adapter, query_encoder
 from core.question_head import load_heads
 from core.registry import Domain
 from core.retrieval import Retrieval, Retriever
@@ -75,18 +77,29 @@ class Assistant:
         settings: the process's settings by default.
         answerer: by default the one of the settings' profile.
         encoder: by default the compiled base encoder, shared between domains.
+        adapter: another query adapter than the domain's own; ``"none"`` for none.
 
     Raises:
-        ModelError: the encoder is not compiled. ManifestError: the domain's files are not valid.
+        ModelError: the encoder is not compiled, or the adapter is not allowed. IntegrityError: the adapter's weights were changed.
+        ManifestError: the domain's files are not valid.
     """
 
-    def __init__(self, domain: Domain, *, settings: Settings | None = None, answerer: Answerer | None = None, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        *,
+        settings: Settings | None = None,
+        answerer: Answerer | None = None,
+        encoder: Encoder | None = None,
+        adapter: Adapter | Literal["own", "none"] = "own",
+    ) -> None:
         self.domain = domain
         self.settings = settings or get_settings()
         self.encoder = encoder or Encoder(compiled_folder(self.settings))
         self.library = Library(library_folder(self.settings, domain.name), encoder_id=self.encoder.id)
         heads = load_heads(domain.folder / domain.manifest.paths.training, encoder_id=self.encoder.id)
-        self.retriever = Retriever(self.library, self.encoder, heads=heads)
+        self.adapter = find_adapter(domain, self.settings) if adapter == "own" else adapter if isinstance(adapter, Adapter) else None
+        self.retriever = Retriever(self.library, self.encoder, heads=heads, tuned=query_encoder(self.adapter, self.settings))
         self.answerer = answerer or make_answerer(self.settings, encoder_id=self.encoder.id)
         policy_folder = domain.folder / domain.manifest.paths.policy
         self.gate = Gate(load_policy(domain.folder, domain.manifest), learned=load_learned_gate(policy_folder))
@@ -220,7 +233,7 @@ class Assistant:
             calibrated=calibrated,
             profile=self.settings.profile,
             model=self.answerer.name,
-            adapter="",
+            adapter=self.adapter.id if self.adapter else "",
             generation=retrieval.generation if retrieval else 0,
             timings_ms=Timings(retrieve=round((middle - begun) * 1000, 2), answer=round((now - middle) * 1000, 2), total=round((now - begun) * 1000, 2)),
         )

@@ -45,7 +45,10 @@ def compile_encoder(settings: Settings, *, adapter: Adapter | None = None) -> Pa
     """
     source, name, weights = _locate(settings)
     if adapter is not None and adapter.base_sha256 != weights:
-        raise ModelError(f"adapter '{adapter.name}' was trained on other base weights ({adapter.base_sha256[:12] or 'none stated'}); train it on this base")
+        raise ModelError(
+            f"adapter '{adapter.name}' was trained on other base weights ({adapter.base_sha256[:12] or 'none stated'}); train it on this base, "
+            "or set DOMAINKIT_ADAPTERS=false to go without adapters"
+        )
     target = compiled_folder(settings, adapter_sha256=adapter.sha256 if adapter else "")
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".compiling-", dir=target.parent))

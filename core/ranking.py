@@ -119,6 +119,9 @@ class CandidateFacts:
     learned: NDArray[np.float32] | None
     """Of its sentences by the question head, (n, d); None where there is no head."""
     cosine: float
+    """With the question's encoding by the base."""
+    tuned: float
+    """With its encoding by the domain's query encoder; :attr:`cosine` where there is none."""
     keyword: float
     fused: float
 

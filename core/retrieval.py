@@ -96,11 +96,15 @@ class Retriever:
         library: where passages live.
         encoder: encodes queries; must share the library's base encoder.
         heads: the domain's question heads by language.
+        tuned: the domain's query encoder (base and adapter), which passages are sought by; by default the base.
     """
 
-    def __init__(self, library: Library, encoder: Encoder, *, heads: Mapping[Language, QuestionHead] | None = None) -> None:
+    def __init__(
+        self, library: Library, encoder: Encoder, *, heads: Mapping[Language, QuestionHead] | None = None, tuned: Encoder | None = None
+    ) -> None:
         self._library = library
         self._encoder = encoder
+        self._tuned = tuned
         self._heads = dict(heads or {})
         self._sentence_vectors: dict[tuple[int, str, str], NDArray[np.float32]] = {}
         self._candidates: tuple[int, dict[int, Candidate | None]] = (-1, {})
@@ -223,7 +227,8 @@ class Retriever:
         idf = {word: inverse_document_frequency(total, n) for word, n in frequencies.items()}
         if vector is None:
             vector = self._encoder.encode([query])[0]
-        rows, _ = snapshot.index.search(vector, POOL, allowed=allowed)
+        sought = self._tuned.encode([query])[0] if self._tuned is not None else vector
+        rows, _ = snapshot.index.search(sought, POOL, allowed=allowed)
         matched = np.array(self._library.keyword(match_query(_selective(frequencies, total)), limit=4 * POOL), dtype=np.int64)
         if allowed is not None:
             matched = matched[np.isin(matched, allowed)]
@@ -237,20 +242,20 @@ class Retriever:
         ranked = []
         with np.errstate(invalid="ignore"):
             for candidate in self._known(np.unique(np.concatenate([rows, matched[:POOL], asked])).tolist()):
-                cosine = float(candidate.vector @ vector)
+                cosine, tuned = float(candidate.vector @ vector), float(candidate.vector @ sought)
                 if not math.isfinite(cosine):
                     raise LibraryError(f"library '{self._library.folder.name}' holds a damaged vector; move its folder away and build it again")
                 share = keyword_share(candidate, idf, snapshot.average_words)
                 bonus = BANK_WEIGHT[lang] * max(0.0, asked_about.get(candidate.row, 0.0) - BANK_FLOOR)
-                ranked.append((weight * cosine + (1 - weight) * share + bonus, cosine, share, candidate.row))
-        ranked.sort(key=lambda entry: (-entry[0], entry[3]))
+                ranked.append((weight * tuned + (1 - weight) * share + bonus, cosine, tuned, share, candidate.row))
+        ranked.sort(key=lambda entry: (-entry[0], entry[4]))
         kept = ranked[:k]
         stored = self._library.passages([row for *_, row in kept])
         facts: list[CandidateFacts] = []
-        for fused, cosine, share, row in kept:
+        for fused, cosine, tuned, share, row in kept:
             if row in stored:
                 item, _, vectors = stored[row]
-                facts.append(self._facts(item, vectors, cosine, share, fused, head if len(facts) < RERANKED else None))
+                facts.append(self._facts(item, vectors, cosine, tuned, share, fused, head if len(facts) < RERANKED else None))
         first = facts[:RERANKED]
         familiar = bank.familiar(query, [(fact.row, likest_sentence(fact, vector, learned)) for fact in first], without=without_questions)
         features = candidate_features(query, first, idf=idf, words=len(words), vector=vector, learned_vector=learned, likeness=likeness, familiar=familiar)
@@ -259,11 +264,13 @@ class Retriever:
             features=tuple(features),
         )  # fmt: skip
 
-    def _facts(self, item: StoredPassage, vectors: NDArray[np.float32], cosine: float, share: float, fused: float, head: QuestionHead | None) -> CandidateFacts:
+    def _facts(
+        self, item: StoredPassage, vectors: NDArray[np.float32], cosine: float, tuned: float, share: float, fused: float, head: QuestionHead | None
+    ) -> CandidateFacts:
         passage = item.passage
         sentences = tuple(passage.text[span.start - passage.start : span.end - passage.start] for span in passage.sentences)
         return CandidateFacts(
-            row=item.row, heading=passage.heading, text=passage.text, sentences=sentences, vectors=vectors, cosine=cosine, keyword=share, fused=fused,
+            row=item.row, heading=passage.heading, text=passage.text, sentences=sentences, vectors=vectors, cosine=cosine, tuned=tuned, keyword=share, fused=fused,
             learned=self._learned_sentences(item, sentences, vectors, head) if head is not None else None,
         )  # fmt: skip
 

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     home: Path = Field(default=ROOT / "data" / "home", description="run-time state: libraries, compiled encoders, conversations")
     domains: str = Field(default="", description=f"extra domain folders, separated by '{os.pathsep}'; each holds one domain or several")
     encoder: str = Field(default="", description="folder or hub id of the sentence encoder; empty: the MiniLM wheel")
+    adapters: bool = Field(default=True, description="whether a domain's query adapter is applied; it belongs to one encoder")
     profile: Profile = "embedded"
     model: str = Field(default="", description="local: folder or hub id of a causal LM; server: model name")
     model_revision: str = Field(default="main", description="pinned revision of a hub model")

@@ -18,6 +18,7 @@ from core.encoder import Encoder, compiled_folder
 from core.errors import UsageError
 from core.library import Library
 from core.library_schema import StoredQuestion
+from core.query_adapter import find_adapter, query_encoder
 from core.question_head import QuestionHead
 from core.questions import QuestionBank, pack
 from core.ranking import FEATURES, WEIGHTS, LogisticModel, Variant, products, standardised
@@ -51,7 +52,7 @@ def judge_candidates(domain: Domain, lang: Language, variant: Variant, *, settin
     """Return the candidates of a domain's training questions as a library of the variant's kind would see them."""
     encoder = Encoder(compiled_folder(settings))
     library = Library(library_folder(settings, domain.name), encoder_id=encoder.id)
-    retriever = Retriever(library, encoder)
+    retriever = Retriever(library, encoder, tuned=query_encoder(find_adapter(domain, settings), settings))
     questions = library.questions(lang)
     files = sorted({question.origin for question in questions})
     sentences = sentence_examples(library, lang) if variant == "learned" else {}

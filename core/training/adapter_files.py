@@ -12,13 +12,15 @@ import numpy as np
 
 from core.errors import UsageError
 from core.models.adapters import CARD, CONFIG, WEIGHTS
-from core.training.retrieval import RetrievalRecipe, TrainedAdapter, write_whole
+from core.training.checkpoint import write_whole
+from core.training.loop import Trained
+from core.training.retrieval import RetrievalRecipe
 
 MAX_BYTES = 4 * 1024**2
 """An adapter larger than this is not shipped with a domain."""
 
 
-def save_adapter(folder: Path, trained: TrainedAdapter, *, recipe: RetrievalRecipe, base: str, base_sha256: str, facts: Mapping[str, Any]) -> str:
+def save_adapter(folder: Path, trained: Trained, *, recipe: RetrievalRecipe, base: str, base_sha256: str, tokenizer_sha256: str, facts: Mapping[str, Any]) -> str:
     """Write ``adapter_config.json``, ``adapter_model.safetensors`` (float16) and, last, ``card.json``; returns the hash of the weights.
 
     Args:
@@ -27,6 +29,7 @@ def save_adapter(folder: Path, trained: TrainedAdapter, *, recipe: RetrievalReci
         recipe: its hyperparameters.
         base: name of the base encoder.
         base_sha256: hash of its weights.
+        tokenizer_sha256: hash of its ``tokenizer.json``.
         facts: what the card also says: data sets with licence and attribution, command, measured gain.
 
     Raises:
@@ -51,6 +54,7 @@ def save_adapter(folder: Path, trained: TrainedAdapter, *, recipe: RetrievalReci
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         "base": base,
         "base_sha256": base_sha256,
+        "tokenizer_sha256": tokenizer_sha256,
         "recipe": recipe.model_dump(),
         "validation": [one.model_dump() for one in trained.history],
         "best_step": trained.best.step,

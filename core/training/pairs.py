@@ -15,6 +15,7 @@ from pathlib import Path
 from core.errors import UsageError
 from core.manifest import EvalItem
 from core.text import normalize, term_set, terms
+from core.types import Frozen
 
 NEAR = 0.8
 """Share of content words that two questions have in common from which on they count as near-duplicates (Jaccard)."""
@@ -31,8 +32,7 @@ class Pair:
     entity: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Columns:
+class Columns(Frozen):
     """Names of the fields that hold the parts of a pair."""
 
     question: str = "question"
@@ -67,7 +67,7 @@ def read_pairs(path: Path, *, columns: Columns | None = None) -> list[Pair]:
     names = columns or Columns()
     found = []
     try:
-        for number, row in enumerate(_rows(path), start=1):
+        for number, row in enumerate(read_rows(path), start=1):
             if names.question not in row or names.text not in row:
                 raise UsageError(f"{path.name}:{number}: has no field '{names.question}' or '{names.text}'; it has {', '.join(map(str, list(row)[:12]))}")
             question, text = (" ".join(str(row[name] or "").split())[:MAX_CHARS] for name in (names.question, names.text))
@@ -81,7 +81,12 @@ def read_pairs(path: Path, *, columns: Columns | None = None) -> list[Pair]:
     return found
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, object]]:
+def read_rows(path: Path) -> Iterator[Mapping[str, object]]:
+    """Yield the rows of a ``.jsonl`` or ``.csv`` file, either may end in ``.gz``.
+
+    Raises:
+        UsageError: of another kind, or a line is not a JSON object.
+    """
     packed = path.suffix == ".gz"
     kind = Path(path.stem).suffix if packed else path.suffix
     if kind not in {".jsonl", ".csv"}:

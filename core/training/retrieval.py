@@ -1,58 +1,37 @@
 """Fine-tunes a query-side LoRA adapter by contrast: a question near the text that answers it, apart from all other texts.
 
 The texts' vectors are those of the base encoder and never change, so that an index stays as it is. The loss is InfoNCE over all training
-texts (van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018). Killed at any moment and started again, a
-run ends with the same weights as an undisturbed one: every checkpoint holds adapter and optimiser, and what a step sees follows from
-the seed and its number. Knows no domain and no index.
+texts (van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018). Knows no domain and no index.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from core.encoder import sha256_file
-from core.errors import IntegrityError, UsageError
 from core.text import normalize
+from core.training.loop import Progress, Trained, autocast, batch, fingerprint, passes, run
+from core.training.lora import TuningRecipe, tuned
 from core.training.pairs import Pair
 
-PROGRESS = "progress.json"
 Vectors = NDArray[np.float32]
-Progress = Callable[[str, int, int], None]
 
 
-class RetrievalRecipe(BaseModel):
+class RetrievalRecipe(TuningRecipe):
     """Every hyperparameter of a run, as its TOML file holds them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rank: int = Field(default=16, ge=1, le=64)
-    alpha: int = Field(default=32, ge=1, le=1_024)
+    method: Literal["lora"] = "lora"
     targets: tuple[Literal["query", "key", "value", "dense"], ...] = ("query", "key", "value", "dense")
-    learning_rate: float = Field(default=1e-3, gt=0, le=0.1)
-    weight_decay: float = Field(default=0.01, ge=0, le=1)
-    batch: int = Field(default=128, ge=2, le=4_096)
     temperature: float = Field(default=0.05, gt=0, le=1)
-    steps: int = Field(default=600, ge=1, le=1_000_000)
-    warmup: int = Field(default=30, ge=0, le=100_000)
-    validate_every: int = Field(default=50, ge=1, le=100_000)
-    patience: int = Field(default=5, ge=1, le=1_000)
-    """Validations without a better one after which the run ends."""
-    max_tokens: int = Field(default=64, ge=8, le=512)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    seed: int = Field(default=0, ge=0, le=2**31)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,41 +43,6 @@ class TrainingSet:
     """(n,), by pair."""
     vectors: Vectors
     """Of the distinct texts, (t, d) float32, unit norm, by the base encoder."""
-
-
-class Validation(BaseModel):
-    """How well questions find their text among those of the validation set, after so many steps."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    step: int
-    loss: float
-    recall_at_1: float
-    recall_at_5: float
-    mrr_at_10: float
-
-
-class RunState(BaseModel):
-    """``progress.json``: what a run was started with, how far it is, and its validations so far."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    fingerprint: str
-    step: int
-    state_sha256: str
-    """Of the file that holds adapter and optimiser."""
-    best_sha256: str
-    """Of the file that holds the adapter that validated best."""
-    history: tuple[Validation, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainedAdapter:
-    """The best adapter of a run: its tensors by peft's names, float32, and how it validated on the way."""
-
-    tensors: Mapping[str, NDArray[np.float32]]
-    best: Validation
-    history: tuple[Validation, ...]
 
 
 def training_set(pairs: Sequence[Pair], encode: Callable[[Sequence[str]], Vectors]) -> TrainingSet:
@@ -113,23 +57,31 @@ def training_set(pairs: Sequence[Pair], encode: Callable[[Sequence[str]], Vector
     return TrainingSet(pairs=tuple(pairs), rows=np.array([index[pair.text] for pair in pairs], dtype=np.int64), vectors=encode(texts))
 
 
-def rank_metrics(questions: Vectors, right: Sequence[set[int]], texts: Vectors) -> dict[str, float]:
-    """Return ``recall_at_1``, ``recall_at_5`` and ``mrr_at_10`` of questions (n, d) over texts (t, d).
+def question_ranks(questions: Vectors, right: Sequence[set[int]], texts: Vectors) -> NDArray[np.int64]:
+    """Return the rank (n,), from 1, of each question's first right text among texts (t, d)."""
+    ranks = np.zeros(len(questions), dtype=np.int64)
+    for at in range(0, len(questions), 256):
+        scores = questions[at : at + 256] @ texts.T
+        for row, scored in enumerate(scores, start=at):
+            ranks[row] = 1 + int((scored > max(scored[list(right[row])])).sum())
+    return ranks
+
+
+def rank_figures(ranks: NDArray[np.int64]) -> dict[str, float]:
+    """Return ``recall_at_1``, ``recall_at_5`` and ``mrr_at_10`` of ranks (n,).
 
     MRR is the mean of 1 / rank of the first right text, 0 behind rank 10 (Voorhees, TREC-8 QA track, 1999).
     """
-    ranks = []
-    for at in range(0, len(questions), 256):
-        scores = questions[at : at + 256] @ texts.T
-        for row, scored in enumerate(scores):
-            best = max(scored[list(right[at + row])])
-            ranks.append(1 + int((scored > best).sum()))
-    found = np.array(ranks)
     return {
-        "recall_at_1": float((found <= 1).mean()),
-        "recall_at_5": float((found <= 5).mean()),
-        "mrr_at_10": float(np.where(found <= 10, 1 / found, 0.0).mean()),
+        "recall_at_1": round(float((ranks <= 1).mean()), 6),
+        "recall_at_5": round(float((ranks <= 5).mean()), 6),
+        "mrr_at_10": round(float(np.where(ranks <= 10, 1 / ranks, 0.0).mean()), 6),
     }
+
+
+def rank_metrics(questions: Vectors, right: Sequence[set[int]], texts: Vectors) -> dict[str, float]:
+    """Return the :func:`rank_figures` of questions (n, d) over texts (t, d)."""
+    return rank_figures(question_ranks(questions, right, texts))
 
 
 def right_rows(data: TrainingSet) -> list[set[int]]:
@@ -152,7 +104,6 @@ class QueryModel:
     def __init__(self, base: Path, recipe: RetrievalRecipe) -> None:
         import torch
         from accelerate import Accelerator
-        from peft import LoraConfig, get_peft_model
         from transformers import AutoModel, AutoTokenizer
 
         torch.manual_seed(recipe.seed)
@@ -161,14 +112,8 @@ class QueryModel:
         model = AutoModel.from_pretrained(base, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # has no part in a mean of token states
-        config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(recipe.targets), lora_dropout=0.0, bias="none")
-        self.accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft still reads an attribute that transformers renamed
-            self.model: Any = get_peft_model(model, config).to(self.accelerator.device)
-        # Dropout of the base would make what a step computes depend on all steps before it.
-        self.model.eval()
-        self.parameters = {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        self.accelerator = Accelerator()
+        self.model, self.parameters = tuned(model, recipe, device=self.accelerator.device)
 
     def __call__(self, questions: Sequence[str]) -> Any:
         """Return vectors (n, d), unit norm, with gradients."""
@@ -177,7 +122,7 @@ class QueryModel:
         encoded = self.tokenizer(list(questions), padding=True, truncation=True, max_length=self.recipe.max_tokens, return_tensors="pt").to(
             self.accelerator.device
         )
-        with self.accelerator.autocast():
+        with autocast(self.accelerator, self.recipe):
             states = self.model(**encoded).last_hidden_state
         mask = encoded["attention_mask"][..., None].float()
         pooled = (states.float() * mask).sum(1) / mask.sum(1)
@@ -191,9 +136,63 @@ class QueryModel:
             return np.concatenate([self(questions[at : at + 256]).cpu().numpy() for at in range(0, len(questions), 256)])
 
 
+@dataclass(frozen=True, kw_only=True)
+class RetrievalTask:
+    """Questions towards their texts; what :mod:`core.training.loop` runs."""
+
+    model: QueryModel
+    train: TrainingSet
+    valid: TrainingSet
+    texts: Any
+    """Vectors of the training texts (t, d), a tensor on the model's device."""
+    right: Sequence[set[int]]
+    right_valid: Sequence[set[int]]
+    goal: str = "mrr_at_10"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The adapter's."""
+        return self.model.parameters
+
+    @property
+    def accelerator(self) -> Any:
+        """The model's."""
+        return self.model.accelerator
+
+    @property
+    def epoch(self) -> int:
+        """Batches of all training questions."""
+        return passes(len(self.train.pairs), self.model.recipe)
+
+    def loss(self, number: int) -> Any:
+        """Return the cross-entropy of each question's own text among all texts."""
+        import torch
+
+        chosen = batch(len(self.train.pairs), self.model.recipe, number)
+        logits = self.model([self.train.pairs[n].question for n in chosen]) @ self.texts.T / self.model.recipe.temperature
+        wanted = self.train.rows[chosen]
+        for place, n in enumerate(chosen):
+            # Other right answers to the same question are neither rewarded nor punished.
+            others = [row for row in self.right[n] if row != wanted[place]]
+            if others:
+                logits[place, others] = -math.inf
+        return torch.nn.functional.cross_entropy(logits, torch.from_numpy(wanted).to(logits.device))
+
+    def validate(self) -> dict[str, float]:
+        """Return how well the validation questions find their texts."""
+        return rank_metrics(self.model.encode([pair.question for pair in self.valid.pairs]), self.right_valid, self.valid.vectors)
+
+
 def train_retrieval(
-    train: TrainingSet, valid: TrainingSet, *, base: Path, recipe: RetrievalRecipe, folder: Path, progress: Progress | None = None
-) -> TrainedAdapter:
+    train: TrainingSet,
+    valid: TrainingSet,
+    *,
+    base: Path,
+    recipe: RetrievalRecipe,
+    folder: Path,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained | None:
     """Train until the steps are done or validation no longer gains; resumes what the folder holds of the same run.
 
     Args:
@@ -203,172 +202,23 @@ def train_retrieval(
         recipe: hyperparameters.
         folder: where checkpoints go; another run's are refused.
         progress: told the step and what validation says.
+        stop: asked before each step whether to stop.
+
+    Returns:
+        The best adapter; None when it was stopped before the first validation.
 
     Raises:
         UsageError: the folder holds another run. IntegrityError: it holds a checkpoint that was changed on disk.
     """
     import torch
 
-    fingerprint = _fingerprint(train, valid, base, recipe)
-    folder.mkdir(parents=True, exist_ok=True)
+    stated = fingerprint(
+        recipe, sha256_file(base / "model.safetensors"), *(f"{p.question}\0{p.text}" for data in (train, valid) for p in data.pairs),
+        *(np.ascontiguousarray(data.vectors).tobytes() for data in (train, valid)),
+    )  # fmt: skip
     model = QueryModel(base, recipe)
-    optimizer = torch.optim.AdamW(list(model.parameters.values()), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    texts = torch.from_numpy(train.vectors).to(model.accelerator.device)
-    right, right_valid = right_rows(train), right_rows(valid)
-    state = _resume(folder, fingerprint, model, optimizer)
-    history = list(state.history) if state else []
-    best = _read_tensors(folder, "best", state.best_sha256) if state else {}
-    for step in range(state.step if state else 0, recipe.steps):
-        if history and _stalled(history, recipe.patience):
-            break
-        chosen = _batch(len(train.pairs), recipe, step)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        logits = model([train.pairs[n].question for n in chosen]) @ texts.T / recipe.temperature
-        wanted = train.rows[chosen]
-        for place, n in enumerate(chosen):
-            # Other right answers to the same question are neither rewarded nor punished.
-            others = [row for row in right[n] if row != wanted[place]]
-            if others:
-                logits[place, others] = -math.inf
-        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(wanted).to(logits.device))
-        optimizer.zero_grad()
-        model.accelerator.backward(loss)
-        optimizer.step()
-        done = step + 1
-        if done % recipe.validate_every == 0 or done == recipe.steps:
-            found = Validation(
-                step=done, loss=float(loss.detach()), **rank_metrics(model.encode([p.question for p in valid.pairs]), right_valid, valid.vectors)
-            )
-            if not history or found.mrr_at_10 > max(one.mrr_at_10 for one in history):
-                best = {name: parameter.detach().float().cpu().numpy().copy() for name, parameter in model.parameters.items()}
-            history.append(found)
-            _checkpoint(folder, fingerprint, done, model, optimizer, best, history)
-        if progress is not None:
-            last = f"MRR@10 {history[-1].mrr_at_10:.3f}" if history else "training"
-            progress(last, done, recipe.steps)
-    return TrainedAdapter(tensors=best, best=max(history, key=lambda one: one.mrr_at_10), history=tuple(history))
-
-
-def _stalled(history: Sequence[Validation], patience: int) -> bool:
-    best = max(range(len(history)), key=lambda n: history[n].mrr_at_10)
-    return len(history) - 1 - best >= patience
-
-
-def _schedule(step: int, recipe: RetrievalRecipe) -> float:
-    """Return the share of the learning rate: linear warm-up, then linear decay to nothing."""
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    return max(0.0, (recipe.steps - step) / max(1, recipe.steps - recipe.warmup))
-
-
-def _batch(count: int, recipe: RetrievalRecipe, step: int) -> NDArray[np.int64]:
-    """Return the pairs of a step: each epoch is a permutation that follows from seed and number alone."""
-    size = min(recipe.batch, count)
-    per_epoch = max(1, count // size)
-    epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng((recipe.seed, epoch)).permutation(count)
-    return np.asarray(order[place * size : (place + 1) * size], dtype=np.int64)
-
-
-def _fingerprint(train: TrainingSet, valid: TrainingSet, base: Path, recipe: RetrievalRecipe) -> str:
-    digest = hashlib.sha256(recipe.model_dump_json().encode())
-    digest.update(sha256_file(base / "model.safetensors").encode())
-    for data in (train, valid):
-        for pair in data.pairs:
-            digest.update(f"{pair.question}\0{pair.text}\0".encode())
-        digest.update(np.ascontiguousarray(data.vectors).tobytes())
-    return digest.hexdigest()
-
-
-def _checkpoint(
-    folder: Path, fingerprint: str, step: int, model: QueryModel, optimizer: Any, best: Mapping[str, NDArray[np.float32]], history: Sequence[Validation]
-) -> None:
-    """Write the tensors, then ``progress.json``, which names their hashes: a run killed in between resumes from the checkpoint before."""
-    tensors: dict[str, NDArray[np.float32]] = {}
-    for name, parameter in model.parameters.items():
-        moments = optimizer.state[parameter]
-        tensors[f"parameter/{name}"] = parameter.detach().float().cpu().numpy()
-        tensors[f"first/{name}"] = moments["exp_avg"].float().cpu().numpy()
-        tensors[f"second/{name}"] = moments["exp_avg_sq"].float().cpu().numpy()
-    digests = {}
-    for kind, data in (("state", _tensor_bytes(tensors)), ("best", _tensor_bytes(best))):
-        digests[kind] = hashlib.sha256(data).hexdigest()
-        write_whole(folder / _named(kind, digests[kind]), data)
-    state = RunState(fingerprint=fingerprint, step=step, state_sha256=digests["state"], best_sha256=digests["best"], history=tuple(history))
-    write_whole(folder / PROGRESS, (state.model_dump_json(indent=1) + "\n").encode())
-    for kind, digest in digests.items():
-        for path in folder.glob(f"{kind}-*.safetensors"):
-            if path.name != _named(kind, digest):
-                path.unlink()
-
-
-def _named(kind: str, sha256: str) -> str:
-    return f"{kind}-{sha256[:16]}.safetensors"
-
-
-def _resume(folder: Path, fingerprint: str, model: QueryModel, optimizer: Any) -> RunState | None:
-    """Load the last checkpoint of the same run into model and optimiser; None when there is none."""
-    import torch
-
-    try:
-        state = RunState.model_validate_json((folder / PROGRESS).read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise IntegrityError(f"{folder.name}/{PROGRESS} is damaged; delete the folder to train anew") from error
-    if state.fingerprint != fingerprint:
-        raise UsageError(f"folder '{folder.name}' holds a run with other data, base or recipe; name another folder or delete it")
-    tensors = _read_tensors(folder, "state", state.state_sha256)
-    for name, parameter in model.parameters.items():
-        with torch.no_grad():
-            parameter.copy_(torch.from_numpy(tensors[f"parameter/{name}"]))
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(state.step)),
-            "exp_avg": torch.from_numpy(tensors[f"first/{name}"]).to(parameter.device),
-            "exp_avg_sq": torch.from_numpy(tensors[f"second/{name}"]).to(parameter.device),
-        }
-    return state
-
-
-def _tensor_bytes(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
-    from safetensors.numpy import save
-
-    return bytes(save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
-
-
-def _read_tensors(folder: Path, kind: str, sha256: str) -> dict[str, NDArray[np.float32]]:
-    from safetensors.numpy import load
-
-    path = folder / _named(kind, sha256)
-    data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise IntegrityError(f"checkpoint {path.name} is gone or was changed on disk; delete the folder '{folder.name}' to train anew")
-    return {name: np.array(value) for name, value in load(data).items()}
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def recipe_from_toml(text: str) -> RetrievalRecipe:
-    """Read a recipe.
-
-    Raises:
-        UsageError: not TOML, or a key or value that a recipe does not have.
-    """
-    import tomllib
-
-    try:
-        return RetrievalRecipe.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the recipe is not TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(f"the recipe's {'.'.join(map(str, first['loc']))}: {first['msg']}; got {json.dumps(first['input'], default=str)[:60]}") from error
+    task = RetrievalTask(
+        model=model, train=train, valid=valid, texts=torch.from_numpy(train.vectors).to(model.accelerator.device), right=right_rows(train),
+        right_valid=right_rows(valid),
+    )  # fmt: skip
+    return run(task, recipe, folder=folder, stated=stated, progress=progress, stop=stop)

@@ -27,7 +27,7 @@ def facts(row: int, text: str = "Plant tulips in October. Water them.", *, fused
     vectors = np.concatenate([unit_vectors(sentence, 1) for sentence in sentences]) if sentences else np.zeros((0, 8), dtype=np.float32)
     return CandidateFacts(
         row=row, heading="Tulips", text=text, sentences=sentences, vectors=vectors, learned=vectors[:, ::-1] if learned else None,
-        cosine=more.get("cosine", 0.5), keyword=more.get("keyword", 0.5), fused=fused,
+        cosine=more.get("cosine", 0.5), tuned=more.get("tuned", 0.5), keyword=more.get("keyword", 0.5), fused=fused,
     )  # fmt: skip
 
 

@@ -97,6 +97,7 @@ def search(
     from core.encoder import Encoder, compiled_folder
     from core.errors import LibraryError
     from core.library import Library
+    from core.query_adapter import find_adapter, query_encoder
     from core.question_head import load_heads
     from core.registry import discover
     from core.retrieval import Retriever
@@ -108,7 +109,8 @@ def search(
     library = Library(settings.home / "libraries" / found.name, encoder_id=encoder.id)
     if not library.exists():
         raise LibraryError(f"domain '{found.name}' has no library yet: run `domainkit reindex {found.name}`")
-    retriever = Retriever(library, encoder, heads=load_heads(found.folder / found.manifest.paths.training, encoder_id=encoder.id))
+    heads = load_heads(found.folder / found.manifest.paths.training, encoder_id=encoder.id)
+    retriever = Retriever(library, encoder, heads=heads, tuned=query_encoder(find_adapter(found, settings), settings))
 
     def run(text: str, language: str) -> dict[str, Any]:
         from core.assistant import clean_question

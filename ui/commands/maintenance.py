@@ -207,6 +207,7 @@ def reindex(
 ) -> None:
     """Bring a domain's library up to date with its corpus, erase removed documents, publish a fresh index."""
     from core.ingest import bring_up_to_date
+    from core.query_adapter import ensure_query_encoder, find_adapter, is_compiled
     from core.registry import discover
     from core.settings import get_settings
     from core.text import prepare_segmenter
@@ -217,6 +218,10 @@ def reindex(
         settings, found, encoder, library = open_library(name)
         with output.progress(f"{found.name:<12}", quiet=as_json) as progress:
             report = bring_up_to_date(found, library, encoder, settings=settings, progress=progress)
+        adapter = find_adapter(found, settings)
+        if not is_compiled(adapter, settings):
+            output.note(f"{found.name}: compiling the query adapter (once, about 15 s)")
+        ensure_query_encoder(adapter, settings)
         _show_report(found.name, report, library, as_json=as_json)
 
 

@@ -9,8 +9,6 @@ import typer
 from core.errors import CheckFailed
 
 PLANNED = {
-    "train": "Train an adapter for a domain.",
-    "adapter": "Prove that a domain's adapter is applied, helps at home and harms nobody.",
     "pack": "Write a vertical into one hashed file.",
     "unpack": "Install a vertical from a packed file.",
 }

@@ -37,6 +37,7 @@ def start(
     """Start the app in the browser; builds what is missing first."""
     from core.errors import DomainkitError
     from core.ingest import is_up_to_date
+    from core.query_adapter import find_adapter, is_compiled
     from core.registry import discover
     from core.settings import get_settings
     from ui.commands.maintenance import open_library, reindex
@@ -45,7 +46,7 @@ def start(
     for name, domain in discover(settings).domains.items():
         try:
             _, _, encoder, library = open_library(name)
-            if not is_up_to_date(domain, library, encoder):
+            if not is_up_to_date(domain, library, encoder) or not is_compiled(find_adapter(domain, settings), settings):
                 reindex(domain=name, as_json=False)
         except DomainkitError as error:
             output.note(f"{name}: {error}")  # one domain's trouble must not keep the others away; the app shows it too

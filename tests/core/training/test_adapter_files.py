@@ -18,7 +18,9 @@ from core.errors import DomainkitError, IntegrityError, ModelError, UsageError
 from core.models.adapters import check_adapter
 from core.settings import Settings
 from core.training.adapter_files import save_adapter
-from core.training.retrieval import QueryModel, RetrievalRecipe, TrainedAdapter, Validation
+from core.training.checkpoint import Point
+from core.training.loop import Trained
+from core.training.retrieval import QueryModel, RetrievalRecipe
 
 pytestmark = pytest.mark.usefixtures("home")
 RECIPE = RetrievalRecipe(rank=4, alpha=8)
@@ -30,7 +32,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_bert(tmp_path_factory.mktemp("bert"))
 
 
-def trained(bert: Path, *, zero: bool = False) -> tuple[TrainedAdapter, QueryModel]:
+def trained(bert: Path, *, zero: bool = False) -> tuple[Trained, QueryModel]:
     """An adapter whose B is drawn at random, and the model that has it."""
     import torch
 
@@ -44,13 +46,16 @@ def trained(bert: Path, *, zero: bool = False) -> tuple[TrainedAdapter, QueryMod
         tensors[name] = value.astype(np.float16).astype(np.float32)
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(tensors[name]))
-    best = Validation(step=1, loss=1.0, recall_at_1=0.5, recall_at_5=0.9, mrr_at_10=0.6)
-    return TrainedAdapter(tensors=tensors, best=best, history=(best,)), model
+    best = Point(step=1, loss=1.0, metrics={"recall_at_1": 0.5, "recall_at_5": 0.9, "mrr_at_10": 0.6})
+    return Trained(tensors=tensors, best=best, history=(best,), finished=True, seconds=1.0), model
 
 
 def saved(bert: Path, folder: Path, *, zero: bool = False) -> Path:
     adapter, _ = trained(bert, zero=zero)
-    save_adapter(folder, adapter, recipe=RECIPE, base="tiny", base_sha256=sha256_file(bert / "model.safetensors"), facts={"data": ["things"]})
+    save_adapter(
+        folder, adapter, recipe=RECIPE, base="tiny", base_sha256=sha256_file(bert / "model.safetensors"),
+        tokenizer_sha256=sha256_file(bert / "tokenizer.json"), facts={"domain": "things", "data": ["things"]},
+    )  # fmt: skip
     return folder
 
 

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from tiny_bert import make_tiny_bert
 
 from core.errors import IntegrityError, UsageError
+from core.training.checkpoint import PROGRESS
+from core.training.loop import Trained
 from core.training.pairs import Pair
-from core.training.retrieval import PROGRESS, RetrievalRecipe, TrainedAdapter, TrainingSet, rank_metrics, recipe_from_toml, right_rows, train_retrieval
+from core.training.plan import read_plan
+from core.training.retrieval import RetrievalRecipe, TrainingSet, rank_metrics, right_rows, train_retrieval
 
 pytestmark = pytest.mark.usefixtures("home")
 THINGS = "cat dog bird fish tree bread moon rain salt iron gold wool".split()
@@ -36,7 +39,7 @@ def data(*, starts: tuple[str, ...], seed: int = 0) -> TrainingSet:
 TRAIN, VALID = data(starts=("what is the", "why is a", "how do")), data(starts=("when is the",))
 
 
-def trained(bert: Path, folder: Path, *, recipe: RetrievalRecipe = RECIPE, stop_at: int = 0) -> TrainedAdapter | None:
+def trained(bert: Path, folder: Path, *, recipe: RetrievalRecipe = RECIPE, stop_at: int = 0) -> Trained | None:
     """Train; with ``stop_at``, die at that step instead."""
 
     def tell(what: str, done: int, total: int) -> None:
@@ -50,7 +53,7 @@ def trained(bert: Path, folder: Path, *, recipe: RetrievalRecipe = RECIPE, stop_
 
 
 @pytest.fixture(scope="module")
-def undisturbed(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedAdapter:
+def undisturbed(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     found = trained(bert, tmp_path_factory.mktemp("run"))
     assert found is not None
     return found
@@ -60,11 +63,11 @@ def test_training_brings_new_questions_to_their_texts(bert: Path, tmp_path: Path
     found = trained(bert, tmp_path, recipe=RECIPE.model_copy(update={"steps": 60, "patience": 100}))
     assert found is not None
     assert found.history[0].step == 4
-    assert found.best.recall_at_1 > 0.8 > 0.3 > rank_metrics(np.ones((12, 32), dtype=np.float32), right_rows(VALID), VALID.vectors)["recall_at_1"]
+    assert found.best.metrics["recall_at_1"] > 0.8 > 0.3 > rank_metrics(np.ones((12, 32), dtype=np.float32), right_rows(VALID), VALID.vectors)["recall_at_1"]
 
 
 @pytest.mark.parametrize("stops", [(1,), (6,), (4, 9), (5, 7, 8)])
-def test_killed_run_ends_with_the_weights_of_an_undisturbed_one(bert: Path, tmp_path: Path, undisturbed: TrainedAdapter, stops: tuple[int, ...]) -> None:
+def test_killed_run_ends_with_the_weights_of_an_undisturbed_one(bert: Path, tmp_path: Path, undisturbed: Trained, stops: tuple[int, ...]) -> None:
     for stop in stops:
         assert trained(bert, tmp_path, stop_at=stop) is None
     again = trained(bert, tmp_path)
@@ -132,7 +135,7 @@ def test_same_question_beside_several_texts_has_all_of_them_right() -> None:
 
 
 def test_recipe_reads_toml_and_refuses_what_it_does_not_know() -> None:
-    assert recipe_from_toml("rank = 8\nlearning_rate = 0.002").rank == 8
+    assert read_plan("rank = 8\nlearning_rate = 0.002", RetrievalRecipe).rank == 8
     for text, reason in (("rank = 8\nranks = 3", "ranks"), ("rank = 1000", "rank"), ("rank =", "not TOML"), ('targets = ["q.*"]', "targets.0")):
         with pytest.raises(UsageError, match=reason):
-            recipe_from_toml(text)
+            read_plan(text, RetrievalRecipe)

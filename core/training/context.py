@@ -1,0 +1,36 @@
+"""What every training run is given beside its plan: where to read and write, what must not leak, whom to tell, when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.manifest import EvalItem
+from core.registry import Domain
+from core.settings import Settings
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done or what validation said last, what is done and the total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """The surroundings of one run."""
+
+    domain: Domain | None
+    """Whose adapter it becomes, or whose corpus it reads; None for a run on files alone."""
+    folder: Path
+    """Of the run: checkpoints, results, ``report.json``. Started again in the same folder, a run goes on where it was."""
+    sources: Path
+    """Folder of the TOML files that describe public sets."""
+    data: Path
+    """Folder of the public data."""
+    settings: Settings
+    items: tuple[EvalItem, ...]
+    """Every eval item of every domain, which training must not see."""
+    command: str
+    """What a card says made it."""
+    progress: Progress
+    stop: Callable[[], bool] = lambda: False
+    """Asked between steps whether to stop."""

@@ -1,0 +1,176 @@
+"""A training plan: which data, how much of it is held out, and the hyperparameters, as one TOML file. Trains nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from core.errors import CheckFailed, UsageError
+from core.ingest import header_of
+from core.library import Library
+from core.training.context import RunContext
+from core.training.pairs import Columns, Leak, Pair, find_leaks, read_pairs, split_by_entity
+from core.training.report import DataCount
+from core.training.retrieval import RetrievalRecipe
+from core.training.sources import read_source, source_pairs
+from core.types import LANGUAGES, Frozen, Language
+
+_T = TypeVar("_T", bound=BaseModel)
+SHOWN_LEAKS = 3
+
+
+class DataEntry(Frozen):
+    """Where pairs come from: a public set by name, a file, or the domain's own training questions and passages. One of the three."""
+
+    set: str = ""
+    file: str = ""
+    columns: Columns = Columns()
+    own: bool = False
+    languages: tuple[Language, ...] = LANGUAGES
+    files: tuple[str, ...] = ()
+    """Of the domain's own: which languages, and which of its files of training questions (all when empty). What an adapter was trained on
+    is left out when the ranking is fitted."""
+    limit: int = Field(default=0, ge=0)
+    """Train on at most so many pairs, drawn at random; 0: all."""
+    valid: int = Field(default=0, ge=0)
+    """Pairs held out for early stopping."""
+    test: int = Field(default=0, ge=0)
+    """Pairs held out for the measured gain."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DataEntry:
+        if sum((bool(self.set), bool(self.file), self.own)) != 1:
+            raise ValueError("name exactly one of set, file and own")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        return self.set or Path(self.file).name or "own"
+
+
+class RetrievalPlan(Frozen):
+    """Plan of a retrieval adapter."""
+
+    task: Literal["retrieval"]
+    data: tuple[DataEntry, ...] = Field(min_length=1)
+    leaks: Literal["refuse", "drop"] = "refuse"
+    """What to do with pairs whose question an eval item asks."""
+    test_questions: int = Field(default=1_000, ge=1)
+    """How many of the held-out questions are asked, over all held-out texts."""
+    training: RetrievalRecipe = RetrievalRecipe()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
+    """The pairs of a plan, in parts that share no entity, no question and no text."""
+
+    train: tuple[Pair, ...]
+    valid: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    counts: tuple[DataCount, ...]
+
+
+def read_plan(text: str, schema: type[_T]) -> _T:
+    """Read a plan or a recipe.
+
+    Raises:
+        UsageError: not TOML, or a key or value that it does not have.
+    """
+    try:
+        return schema.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the recipe is not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"the recipe's {where or 'keys'}: {first['msg']}; got {str(first['input'])[:60]}") from error
+
+
+def own_pairs(library: Library, languages: Sequence[Language], files: Sequence[str]) -> list[Pair]:
+    """Return a domain's training questions beside the passages that answer them, as the encoder reads those; an entity is a document.
+
+    Args:
+        library: its question bank and passages.
+        languages: of the questions.
+        files: names of the files that they come from; all when empty.
+    """
+    texts: dict[int, tuple[str, str]] = {}
+    after = 0
+    while rows := library.to_encode(after=after, limit=500):
+        texts |= {row: (f"{header_of(passage, aliases)}\n{passage.text}", passage.document_id) for row, passage, aliases in rows}
+        after = rows[-1][0]
+    found = []
+    for lang in languages:
+        for number, question in enumerate(library.questions(lang)):
+            for row, _, _ in question.passages[:1] if not files or question.origin in files else ():
+                text, document = texts[row]
+                found.append(Pair(id=f"own-{lang}:{number}", question=question.text, text=text, entity=document))
+    return found
+
+
+def assemble(plan: RetrievalPlan, context: RunContext, *, library: Library) -> Assembled:
+    """Gather a plan's pairs, part them by entity, and look for leaks.
+
+    Args:
+        plan: what to gather.
+        context: where from; files of entries are sought below its ``data``.
+        library: of the domain.
+
+    Raises:
+        CheckFailed: an eval item asks what a pair asks and the plan says to refuse. UsageError: data is missing or too little.
+    """
+    parts: dict[str, list[Pair]] = {"train": [], "valid": [], "test": []}
+    counts = []
+    for entry in plan.data:
+        context.progress(f"reading {entry.name}", 0, 0)
+        source = read_source(context.sources / f"{entry.set}.toml") if entry.set else None
+        if source is not None:
+            pairs = [pair for rule in source.pairs for pair in source_pairs(rule, context.data)]
+        else:
+            pairs = own_pairs(library, entry.languages, entry.files) if entry.own else read_pairs(context.data / entry.file, columns=entry.columns)
+        leaks = find_leaks(pairs, context.items)
+        if leaks and plan.leaks == "refuse":
+            raise CheckFailed(_leak_message(entry.name, leaks))
+        leaking = {leak.pair_id for leak in leaks}
+        divided = _divided([pair for pair in pairs if pair.id not in leaking], entry, seed=plan.training.seed)
+        for name, part in divided.items():
+            parts[name] += part
+        digest = hashlib.sha256("".join(f"{pair.question}\0{pair.text}\0" for pair in pairs).encode()).hexdigest()
+        counts.append(
+            DataCount(
+                name=entry.name, license=source.license if source else "the domain's own", attribution=source.attribution if source else "",
+                url=source.url if source else "", leaks=len(leaks), sha256=digest, **{name: len(part) for name, part in divided.items()},
+            )
+        )  # fmt: skip
+    if not parts["train"] or not parts["valid"]:
+        raise UsageError("the recipe leaves no pairs to train on or none to validate on; state `valid` for at least one data entry")
+    return Assembled(train=tuple(parts["train"]), valid=tuple(parts["valid"]), test=tuple(parts["test"]), counts=tuple(counts))
+
+
+def _divided(pairs: Sequence[Pair], entry: DataEntry, *, seed: int) -> dict[str, list[Pair]]:
+    """Hold out first the test, then the validation part; both by entity."""
+    rest: Sequence[Pair] = pairs
+    parts: dict[str, list[Pair]] = {}
+    for name, wanted in (("test", entry.test), ("valid", entry.valid)):
+        if wanted:
+            split = split_by_entity(rest, held_out=wanted, seed=seed)
+            parts[name], rest = list(split.held_out), split.train
+        else:
+            parts[name] = []
+    kept = list(rest)
+    if entry.limit and len(kept) > entry.limit:
+        kept = random.Random(seed).sample(kept, entry.limit)
+    return {"train": kept, "valid": parts["valid"], "test": parts["test"]}
+
+
+def _leak_message(name: str, leaks: Sequence[Leak]) -> str:
+    shown = ", ".join(f"{leak.pair_id} asks {'what' if leak.exact else 'nearly what'} {leak.item_id} asks" for leak in leaks[:SHOWN_LEAKS])
+    return f'{name}: {len(leaks)} training question(s) are asked by eval sets ({shown}); remove them or write `leaks = "drop"` in the recipe'

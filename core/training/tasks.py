@@ -1,0 +1,45 @@
+"""The training tasks by name: the schema of each one's recipe and what carries it out. Imports a task when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from pydantic import BaseModel
+
+from core.errors import unknown
+from core.training.context import RunContext
+from core.training.report import TrainingReport
+
+TASKS = {
+    "retrieval": ("core.training.plan:RetrievalPlan", "core.training.retrieval_run:run_retrieval"),
+}
+"""Where each task's recipe schema and its runner are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingTask:
+    """A task: ``run(plan, context)`` returns its report, None when it was stopped on the way."""
+
+    name: str
+    plan: type[BaseModel]
+    run: Callable[[Any, RunContext], TrainingReport | None]
+
+
+def training_task(name: str) -> TrainingTask:
+    """Return a task by name.
+
+    Raises:
+        UsageError: unknown; the message lists the known ones.
+    """
+    if name not in TASKS:
+        raise unknown("training task", name, TASKS)
+    plan, run = (_found(place) for place in TASKS[name])
+    return TrainingTask(name=name, plan=plan, run=run)
+
+
+def _found(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,107 @@
+"""``train``: fine-tunes by a recipe, stops at Ctrl+C without loss, and goes on when started again."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import UsageError
+from ui import output
+from ui.commands.answering import JsonOption
+
+if TYPE_CHECKING:
+    from core.training.report import TrainingReport
+
+SOURCES = Path(__file__).resolve().parents[2] / "data" / "sources"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("train")(train)
+
+
+@contextmanager
+def stop_at_interrupt() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether Ctrl+C (or a termination) was asked for: the run then ends between two steps. A second one ends at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        output.note("stopping after this step; the same command goes on from here")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="retrieval, reader, classifier, generator or pretraining.")],
+    domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="Whose adapter it becomes.")],
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="A TOML recipe; by default adapter/recipe.toml of the domain.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder of the public data that the recipe names.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default under DOMAINKIT_HOME/training.")] = None,
+    install: Annotated[bool, typer.Option("--install", help="Put the adapter into the domain when the run is done.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fine-tune by a recipe that holds every hyperparameter; an interrupted run goes on where it was."""
+    from core.manifest import eval_files, read_eval_items
+    from core.registry import discover
+    from core.settings import get_settings
+    from core.training.context import RunContext
+    from core.training.plan import read_plan
+    from core.training.tasks import training_task
+
+    settings = get_settings()
+    chosen = training_task(task)
+    registry = discover(settings)
+    found = registry.get(domain)
+    path = recipe or found.folder / found.manifest.paths.adapter / "recipe.toml"
+    if not path.is_file():
+        raise UsageError(f"no recipe '{path.name}' for domain '{found.name}'; name one with --recipe (CONTRIBUTING.md shows an example)")
+    plan = read_plan(path.read_text("utf-8"), chosen.plan)
+    folder = out or settings.home / "training" / found.name / task
+    items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
+    with output.progress(f"train {found.name}", quiet=as_json) as progress, stop_at_interrupt() as stop:
+        context = RunContext(
+            domain=found, folder=folder, sources=SOURCES, data=data or Path(), settings=settings, items=items, progress=progress, stop=stop,
+            command=f"domainkit train {task} {found.name}",
+        )  # fmt: skip
+        report = chosen.run(plan, context)
+    if report is None:
+        raise typer.Exit(130)
+    if install:
+        install_adapter(folder / "adapter", found.folder / found.manifest.paths.adapter)
+    if as_json:
+        output.emit(report.model_dump(mode="json"))
+    else:
+        show_report(report)
+        output.say(f"  {report.bytes:,} bytes of weights, {'installed' if install else 'not installed (--install does)'}")
+
+
+def show_report(report: TrainingReport) -> None:
+    """Print a report's figures, before → after."""
+    for figure in report.figures:
+        before = f"{figure.before:.3f} → " if figure.before is not None else ""
+        test = f", {figure.better} better, {figure.worse} worse, p = {figure.p:.2g}" if figure.p is not None else ""
+        output.say(f"  {figure.group:<14} {figure.metric:<14} {before}{figure.after:.3f}  (n = {figure.n:,}{test})")
+
+
+def install_adapter(source: Path, target: Path) -> None:
+    """Copy a trained adapter into a domain's folder, its card last."""
+    from core.models.adapters import CARD, CONFIG, WEIGHTS
+    from core.training.checkpoint import write_whole
+
+    target.mkdir(parents=True, exist_ok=True)
+    (target / CARD).unlink(missing_ok=True)
+    for name in (CONFIG, WEIGHTS, CARD):
+        write_whole(target / name, (source / name).read_bytes())
