@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from core.assistant import Assistant, library_folder
 from core.encoder import Encoder, base_folder, compiled_folder
-from core.errors import CheckFailed, ModelError
+from core.errors import CheckFailed, IntegrityError, ModelError
 from core.library import Library
+from core.manifest import EvalItem, eval_files, read_eval_items
 from core.models.adapters import Adapter
 from core.query_adapter import ensure_query_encoder, find_adapter
 from core.registry import Domain
 from core.settings import Settings
 from core.training.proof import Binding, bind, probe
 from core.types import Frozen, Language
-from evals.datasets import load_items
 from evals.scorers import passage_right
 from evals.statistics import paired_test
 
@@ -131,7 +131,7 @@ def _admitted(domain: Domain, encoder: Encoder, settings: Settings) -> tuple[Ada
         if tuned is None:
             raise ModelError(f"adapter '{adapter.name}' could not be compiled; run `domainkit reindex {domain.name}`")
         return adapter, binding, tuned, probe(encoder, tuned)
-    except ModelError as error:
+    except (ModelError, IntegrityError) as error:
         raise CheckFailed(f"refused: {error}") from error
 
 
@@ -143,14 +143,20 @@ def _tuned(domain: Domain, settings: Settings) -> Encoder | None:
         return None
 
 
+def _dev_items(domain: Domain) -> list[EvalItem]:
+    """Return the answerable ``dev`` items of a domain; it may have none."""
+    items = (item for path in eval_files(domain.folder, domain.manifest) for item in read_eval_items(path))
+    return [item for item in items if item.split == "dev" and item.answerable]
+
+
 def _asked(domain: Domain, encoder: Encoder, settings: Settings) -> _Asked:
     library = Library(library_folder(settings, domain.name), encoder_id=encoder.id)
     questions, languages, right = [], [], []
-    for item in load_items(domain, split="dev"):
+    for item in _dev_items(domain):
         places = {
             row for source in item.sources if source.quote for row, _, _ in library.places_of(external_id=source.document, lang=item.lang, quote=source.quote)
         }
-        if item.answerable and places:
+        if places:
             questions.append(item.question)
             languages.append(item.lang)
             right.append(frozenset(places))
@@ -198,7 +204,7 @@ def _verdict(difference: float, p: float) -> str:
 
 
 def _pipeline(domain: Domain, adapter: Adapter, encoder: Encoder, settings: Settings) -> Pipeline | None:
-    items = [item for item in load_items(domain, split="dev") if item.answerable and item.sources]
+    items = [item for item in _dev_items(domain) if item.sources]
     if not items:
         return None
     scores = []

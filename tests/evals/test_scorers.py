@@ -11,15 +11,23 @@ from hypothesis import strategies as st
 from core.manifest import EvalItem
 from core.types import Answer, AnswerHit, Citation, Claim, Status, Timings
 from evals.scorers import (
+    answer_f1,
+    choice_right,
+    chosen,
+    citation_precision,
+    citation_recall,
     cites_document,
+    exact_right,
     expected_status,
     item_right,
+    numeric_right,
     passage_right,
     quote_right,
     share_of,
     source_right,
     spans_hold,
     status_right,
+    support,
     token_f1,
 )
 
@@ -154,3 +162,54 @@ def test_shares_lie_between_0_and_1_and_f1_is_symmetric(left: str, right: str) -
 def test_share_and_f1_of_known_texts(expected: str, text: str, share: float, f1: float) -> None:
     assert share_of(expected, text) == pytest.approx(share)
     assert token_f1(expected, text) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("B", 1),
+        ("(b)", None),
+        ("C. It rots", 2),
+        ("The answer is A", 0),
+        ("答案是B", 1),
+        ("They need frost", 0),
+        ("A cold winter helps, since they need frost.", 0),
+        ("It rots and they need frost", None),
+        ("Nothing of these", None),
+        ("D", None),
+    ],
+)
+def test_chosen_reads_a_letter_or_the_words_of_one_choice(text: str, place: int | None) -> None:
+    assert chosen(["they need frost", "they need sun", "it rots"], text) == place
+
+
+def test_choice_that_stands_within_another_is_given_only_alone() -> None:
+    assert chosen(["10", "10 to 12"], "It takes 10 to 12 days") == 1 and chosen(["10", "10 to 12"], "It takes 10 days") == 0
+
+
+def expecting(*documents: str, answers: tuple[str, ...] = (), choices: tuple[str, ...] = ()) -> EvalItem:
+    sources = [{"document": name, "quote": ""} for name in documents]
+    return EvalItem.model_validate(
+        {"id": "i", "question": "When?", "lang": "en", "answers": list(answers), "choices": list(choices), "sources": sources, "split": "dev"}
+    )
+
+
+def test_citation_precision_and_recall_by_hand() -> None:
+    given_answer = answer(citation(external_id="tulips", document="d1", source="tulips.md"), citation(external_id="roses", document="d2", source="roses.md"))
+    assert citation_precision(expecting("tulips", "iris", "lily"), given_answer) == 0.5
+    assert citation_recall(expecting("tulips", "iris", "lily"), given_answer) == pytest.approx(1 / 3)
+    assert citation_precision(expecting("tulips"), answer()) == citation_recall(expecting("tulips"), answer()) == 0.0
+
+
+def test_answers_are_compared_by_words_numbers_and_choice() -> None:
+    spoken = answer(citation()).model_copy(update={"text": "Plant them 15 cm deep."})
+    item = expecting("tulips", answers=("0.15 m",))
+    assert numeric_right(item, spoken) and not exact_right(item, spoken)
+    assert answer_f1(expecting("tulips", answers=("plant 15 cm deep",)), spoken) == pytest.approx(2 * 4 / (4 + 5))
+    assert choice_right(expecting("tulips", answers=("15 cm deep",), choices=("5 cm deep", "15 cm deep")), spoken)
+
+
+def test_answer_that_was_not_given_says_nothing() -> None:
+    held = answer(status=Status.ABSTAINED).model_copy(update={"text": "I don't know"})
+    assert exact_right(expecting(answers=()), held) and answer_f1(expecting("tulips", answers=("October",)), held) == 0.0
+    assert support(held) == 0.0 and support(answer(citation())) == 1.0

@@ -1,0 +1,83 @@
+"""``train`` and ``adapter prove`` over the garden: a recipe becomes an adapter that is installed, compiled, applied and judged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine, command_line
+
+from core.library import Library
+from core.registry import Domain
+
+RECIPE = """
+task = "retrieval"
+leaks = "refuse"
+[[data]]
+file = "things.jsonl"
+valid = 12
+test = 12
+[training]
+rank = 2
+alpha = 4
+targets = ["query"]
+learning_rate = 0.02
+batch = 8
+steps = 4
+warmup = 1
+validate_every = 2
+"""
+
+
+@pytest.fixture
+def cli(tmp_path: Path, home: Path, garden: Domain, garden_library: Library) -> CommandLine:
+    """A command line whose home and domain folder the test may change, beside some things to train on."""
+    folder = Path(shutil.copytree(garden.folder, tmp_path / "garden"))
+    colours = "red blue green grey black white pink brown".split()
+    rows = [{"question": f"What colour is stone {n}?", "answer": f"Stone {n} is {colours[n % 8]}.", "focus": f"stone {n}"} for n in range(60)]
+    (tmp_path / "things.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    (tmp_path / "recipe.toml").write_text(RECIPE, "utf-8")
+    return command_line(tmp_path / "home", home=home, garden=Domain(manifest=garden.manifest, folder=folder, door="test"), library=garden_library)
+
+
+def test_unknown_task_is_answered_with_the_known_ones(cli: CommandLine) -> None:
+    found = cli("train", "retreival", "garden")
+    assert found.code == 2 and "did you mean 'retrieval'?" in found.advice
+
+
+def test_domain_without_a_recipe_says_what_to_name(cli: CommandLine) -> None:
+    found = cli("train", "retrieval", "garden")
+    assert found.code == 2 and found.advice.startswith("no recipe 'recipe.toml' for domain 'garden'; name one with --recipe")
+
+
+def test_training_question_that_an_eval_item_asks_is_a_no(cli: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "things.jsonl"
+    path.write_text(path.read_text() + json.dumps({"question": "How do I get rid of slugs?", "answer": "With beer."}) + "\n")
+    found = cli("train", "retrieval", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--data", str(tmp_path))
+    assert found.code == 1 and "asks what g2 asks" in found.advice
+
+
+def test_domain_without_an_adapter_cannot_be_proved(cli: CommandLine) -> None:
+    found = cli("adapter", "prove", "garden")
+    assert found.code == 1 and "has no adapter; train one with `domainkit train retrieval garden`" in found.advice
+
+
+@pytest.mark.slow
+def test_recipe_becomes_an_adapter_that_is_installed_applied_and_judged(cli: CommandLine, tmp_path: Path) -> None:
+    command = ("train", "retrieval", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--data", str(tmp_path), "--json")
+    report = cli(*command, "--install").json
+    first = next(figure for figure in report["figures"] if figure["metric"] == "recall_at_1")
+    assert (first["n"], report["history"][-1]["step"], len(report["samples"])) == (12, 4, 12)
+    card = json.loads((tmp_path / "garden" / "adapter" / "card.json").read_text())
+    assert card["domain"] == "garden" and card["figures"] == report["figures"] and card["data"][0]["name"] == "things.jsonl"
+    again = cli(*command).json
+    assert again["weights_sha256"] == report["weights_sha256"] and again["seconds"] == report["seconds"]
+
+    answer = cli("ask", "garden", "when do I plant tulips", "--json").json
+    assert answer["adapter"].startswith("garden@")
+    proof = cli("adapter", "prove", "garden", "--save", "--json")
+    # Four steps on stones teach nothing about gardens, and the garden has no dev questions that could show it.
+    assert proof.code == 1 and "has no dev questions at home" in proof.advice
+    assert json.loads((tmp_path / "garden" / "adapter" / "card.json").read_text())["proof"]["binding"]["modules"] == 6
