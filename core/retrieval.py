@@ -99,9 +99,7 @@ class Retriever:
         tuned: the domain's query encoder (base and adapter), which passages are sought by; by default the base.
     """
 
-    def __init__(
-        self, library: Library, encoder: Encoder, *, heads: Mapping[Language, QuestionHead] | None = None, tuned: Encoder | None = None
-    ) -> None:
+    def __init__(self, library: Library, encoder: Encoder, *, heads: Mapping[Language, QuestionHead] | None = None, tuned: Encoder | None = None) -> None:
         self._library = library
         self._encoder = encoder
         self._tuned = tuned

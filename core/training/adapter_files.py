@@ -20,7 +20,9 @@ MAX_BYTES = 4 * 1024**2
 """An adapter larger than this is not shipped with a domain."""
 
 
-def save_adapter(folder: Path, trained: Trained, *, recipe: RetrievalRecipe, base: str, base_sha256: str, tokenizer_sha256: str, facts: Mapping[str, Any]) -> str:
+def save_adapter(
+    folder: Path, trained: Trained, *, recipe: RetrievalRecipe, base: str, base_sha256: str, tokenizer_sha256: str, facts: Mapping[str, Any]
+) -> str:
     """Write ``adapter_config.json``, ``adapter_model.safetensors`` (float16) and, last, ``card.json``; returns the hash of the weights.
 
     Args:
