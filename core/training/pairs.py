@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,22 +161,34 @@ def find_leaks(pairs: Iterable[Pair], items: Iterable[EvalItem]) -> list[Leak]:
     """Return the pairs whose question an eval item asks in the same index terms or nearly (:data:`NEAR`)."""
     asked: dict[tuple[str, ...], str] = {}
     words: list[tuple[str, frozenset[str]]] = []
-    by_word: dict[str, list[int]] = defaultdict(list)
     for item in items:
         asked.setdefault(tuple(terms(item.question)), item.id)
-        bag = term_set(item.question)
-        for word in bag:
-            by_word[word].append(len(words))
-        words.append((item.id, bag))
+        words.append((item.id, frozenset(term_set(item.question))))
+    number = Counter(word for _, bag in words for word in bag)
+    by_word: dict[str, list[int]] = defaultdict(list)
+    for place, (_, bag) in enumerate(words):
+        for word in _telling(bag, number):
+            by_word[word].append(place)
     found = []
     for pair in pairs:
         exact = asked.get(tuple(terms(pair.question)))
         if exact is not None:
             found.append(Leak(pair_id=pair.id, item_id=exact, exact=True))
             continue
-        bag = term_set(pair.question)
-        near = {n for word in bag for n in by_word.get(word, ())}
+        bag = frozenset(term_set(pair.question))
+        near = {n for word in _telling(bag, number) for n in by_word.get(word, ())}
         alike = next((words[n][0] for n in sorted(near) if len(bag & words[n][1]) >= NEAR * len(bag | words[n][1])), None)
         if alike is not None:
             found.append(Leak(pair_id=pair.id, item_id=alike, exact=False))
     return found
+
+
+def _telling(bag: frozenset[str], number: Mapping[str, int]) -> list[str]:
+    """Return the rarest words of a question, one of which a near-duplicate must have too.
+
+    Two sets that share ``NEAR`` of their union lack at most ``(1 - NEAR) * len`` words of each other, so that among one more than that of the rarest,
+    in one order for both, at least one is shared (prefix filtering: Chaudhuri, Ganti and Kaushik, "A primitive operator for similarity
+    joins in data cleaning", ICDE 2006).
+    """
+    lacking = int((1 - NEAR) * len(bag) + 1e-9)
+    return sorted(bag, key=lambda word: (number.get(word, 0), word))[: lacking + 1]

@@ -97,3 +97,20 @@ def test_leaks_are_found_exact_and_near() -> None:
     ]
     found = [(leak.pair_id, leak.item_id, leak.exact) for leak in find_leaks(pairs, items)]
     assert found == [("1", "a", True), ("2", "a", False), ("3", "b", True)]
+
+
+WORDY = st.lists(
+    st.lists(st.sampled_from("gout salt iron gold wool moon rain tree fish bird cat dog bread knee skin".split()), min_size=1, max_size=9), max_size=12
+)
+
+
+@given(WORDY, WORDY)
+@examples(max_examples=120, deadline=None)
+def test_leaks_are_those_that_comparing_each_with_each_finds(questions: list[list[str]], asked: list[list[str]]) -> None:
+    items = [EvalItem(id=f"e{n}", question=" ".join(words), lang="en", answerable=False) for n, words in enumerate(asked)]
+    pairs = [pair(n, question=" ".join(words)) for n, words in enumerate(questions)]
+    found = {leak.pair_id for leak in find_leaks(pairs, items)}
+    expected = {
+        one.id for one, words in zip(pairs, questions, strict=True) for other in asked if len(set(words) & set(other)) >= 0.8 * len(set(words) | set(other))
+    }
+    assert found == expected
