@@ -170,10 +170,10 @@ def test_doctor_finds_everything_in_order_but_libraries_not_built(cli: CommandLi
     assert "domain medical" in outcome.advice
 
 
-def test_doctor_names_a_damaged_encoder_and_a_damaged_library(cli: CommandLine, home: Path) -> None:
+def test_doctor_names_a_damaged_encoder_and_a_damaged_library(cli: CommandLine, home: Path, encoder: Encoder) -> None:
     (cli.home / "encoders").unlink()
     shutil.copytree(home / "encoders", cli.home / "encoders")
-    (graph,) = (cli.home / "encoders").glob("*/int8.onnx")
+    graph = cli.home / "encoders" / encoder.folder.name / "int8.onnx"
     graph.write_bytes(graph.read_bytes()[:-1] + b"?")
     for path in (cli.home / "libraries" / "garden").glob("library.sqlite3*"):
         path.write_bytes(b"rubbish" * 1_000)
