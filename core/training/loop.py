@@ -132,6 +132,19 @@ def run(
     return walk.ended()
 
 
+def ended_run(folder: Path, stated: str, *, goal: str) -> Trained | None:
+    """Return the result of a run towards a goal that has ended in this folder, None where there is none or it is still on its way.
+
+    Raises:
+        UsageError: the folder holds another run. IntegrityError: it holds a checkpoint that was changed on disk.
+    """
+    state = checked_progress(folder, stated)
+    if state is None or not state.finished or not state.best_sha256:
+        return None
+    tensors = read_tensors(folder, "best", state.best_sha256)
+    return Trained(tensors=tensors, best=best_of(state.history, goal), history=state.history, finished=True, seconds=state.seconds)
+
+
 class _Walk:
     """A run on its way."""
 

@@ -6,7 +6,8 @@ LoRA: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from pydantic import Field
@@ -25,6 +26,21 @@ class TuningRecipe(LoopRecipe):
     )  # fmt: skip
     """Modules that get an adapter, by the last part of their name."""
     max_tokens: int = Field(default=64, ge=8, le=4_096)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that are dropped while it learns."""
+
+
+@contextmanager
+def dropping(model: Any, recipe: TuningRecipe) -> Iterator[None]:
+    """Let a LoRA adapter drop inputs within this context, and nothing else of the model."""
+    layers = [module for name, module in model.named_modules() if name.endswith("lora_dropout.default")] if recipe.dropout else []
+    for layer in layers:
+        layer.train()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.eval()
 
 
 def tuned(model: Any, recipe: TuningRecipe, *, device: Any, heads: Sequence[str] = ()) -> tuple[Any, dict[str, Any]]:
@@ -45,7 +61,12 @@ def tuned(model: Any, recipe: TuningRecipe, *, device: Any, heads: Sequence[str]
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(
-            r=recipe.rank, lora_alpha=recipe.alpha, target_modules=list(recipe.targets), lora_dropout=0.0, bias="none", modules_to_save=list(heads) or None
+            r=recipe.rank,
+            lora_alpha=recipe.alpha,
+            target_modules=list(recipe.targets),
+            lora_dropout=recipe.dropout,
+            bias="none",
+            modules_to_save=list(heads) or None,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft still reads an attribute that transformers renamed
@@ -54,6 +75,6 @@ def tuned(model: Any, recipe: TuningRecipe, *, device: Any, heads: Sequence[str]
             except ValueError as error:
                 raise UsageError(f"the base model has no modules called {', '.join(recipe.targets)}; name its own in the recipe's `targets`") from error
     model = model.to(device)
-    # Dropout stays off: an adapter is small, and a validation must not depend on the mode that the model was left in.
+    # The base's own dropout stays off, and a validation must not depend on the mode that the model was left in; see `dropping`.
     model.eval()
     return model, {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -19,7 +19,7 @@ from core.training.context import RunContext
 from core.training.pairs import Columns, Leak, Pair, find_leaks, read_pairs, split_by_entity
 from core.training.report import DataCount
 from core.training.retrieval import RetrievalRecipe
-from core.training.sources import read_source, source_pairs
+from core.training.sources import all_pairs, read_source
 from core.types import LANGUAGES, Frozen, Language
 
 _T = TypeVar("_T", bound=BaseModel)
@@ -43,11 +43,15 @@ class DataEntry(Frozen):
     """Pairs held out for early stopping."""
     test: int = Field(default=0, ge=0)
     """Pairs held out for the measured gain."""
+    anchor: bool = False
+    """Its questions are not learned from: they are those whose vectors are to stay."""
 
     @model_validator(mode="after")
     def _one_place(self) -> DataEntry:
         if sum((bool(self.set), bool(self.file), self.own)) != 1:
             raise ValueError("name exactly one of set, file and own")
+        if self.anchor and (self.valid or self.test):
+            raise ValueError("anchor questions hold nothing out")
         return self
 
     @property
@@ -76,6 +80,8 @@ class Assembled:
     valid: tuple[Pair, ...]
     test: tuple[Pair, ...]
     counts: tuple[DataCount, ...]
+    anchors: tuple[str, ...] = ()
+    """Questions whose vectors are to stay."""
 
 
 def read_plan(text: str, schema: type[_T]) -> _T:
@@ -128,12 +134,13 @@ def assemble(plan: RetrievalPlan, context: RunContext, *, library: Library) -> A
         CheckFailed: an eval item asks what a pair asks and the plan says to refuse. UsageError: data is missing or too little.
     """
     parts: dict[str, list[Pair]] = {"train": [], "valid": [], "test": []}
+    anchors: list[str] = []
     counts = []
     for entry in plan.data:
         context.progress(f"reading {entry.name}", 0, 0)
         source = read_source(context.sources / f"{entry.set}.toml") if entry.set else None
         if source is not None:
-            pairs = [pair for rule in source.pairs for pair in source_pairs(rule, context.data)]
+            pairs = all_pairs(source, context.data)
         else:
             pairs = own_pairs(library, entry.languages, entry.files) if entry.own else read_pairs(context.data / entry.file, columns=entry.columns)
         leaks = find_leaks(pairs, context.items)
@@ -142,7 +149,10 @@ def assemble(plan: RetrievalPlan, context: RunContext, *, library: Library) -> A
         leaking = {leak.pair_id for leak in leaks}
         divided = _divided([pair for pair in pairs if pair.id not in leaking], entry, seed=plan.training.seed)
         for name, part in divided.items():
-            parts[name] += part
+            if entry.anchor:
+                anchors += [pair.question for pair in part]
+            else:
+                parts[name] += part
         digest = hashlib.sha256("".join(f"{pair.question}\0{pair.text}\0" for pair in pairs).encode()).hexdigest()
         counts.append(
             DataCount(
@@ -152,7 +162,9 @@ def assemble(plan: RetrievalPlan, context: RunContext, *, library: Library) -> A
         )  # fmt: skip
     if not parts["train"] or not parts["valid"]:
         raise UsageError("the recipe leaves no pairs to train on or none to validate on; state `valid` for at least one data entry")
-    return Assembled(train=tuple(parts["train"]), valid=tuple(parts["valid"]), test=tuple(parts["test"]), counts=tuple(counts))
+    return Assembled(
+        train=tuple(parts["train"]), valid=tuple(parts["valid"]), test=tuple(parts["test"]), counts=tuple(counts), anchors=tuple(dict.fromkeys(anchors))
+    )
 
 
 def _divided(pairs: Sequence[Pair], entry: DataEntry, *, seed: int) -> dict[str, list[Pair]]:

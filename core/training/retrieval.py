@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,8 @@ from pydantic import Field
 
 from core.encoder import sha256_file
 from core.text import normalize
-from core.training.loop import Progress, Trained, autocast, batch, fingerprint, passes, run
-from core.training.lora import TuningRecipe, tuned
+from core.training.loop import Progress, Trained, autocast, batch, ended_run, fingerprint, passes, run
+from core.training.lora import TuningRecipe, dropping, tuned
 from core.training.pairs import Pair
 
 Vectors = NDArray[np.float32]
@@ -32,6 +33,8 @@ class RetrievalRecipe(TuningRecipe):
     method: Literal["lora"] = "lora"
     targets: tuple[Literal["query", "key", "value", "dense"], ...] = ("query", "key", "value", "dense")
     temperature: float = Field(default=0.05, gt=0, le=1)
+    anchor: float = Field(default=0.0, ge=0, le=1_000)
+    """Weight of keeping the vectors of anchor questions where the base has them: what the adapter is not for stays as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,26 @@ def training_set(pairs: Sequence[Pair], encode: Callable[[Sequence[str]], Vector
     texts = list(dict.fromkeys(pair.text for pair in pairs))
     index = {text: n for n, text in enumerate(texts)}
     return TrainingSet(pairs=tuple(pairs), rows=np.array([index[pair.text] for pair in pairs], dtype=np.int64), vectors=encode(texts))
+
+
+def base_vectors(base: Path, texts: Sequence[str], *, max_tokens: int, progress: Progress | None = None) -> Vectors:
+    """Return the base encoder's vectors (n, d), unit norm, of texts, by torch on whatever device there is.
+
+    For a machine with a GPU; on a CPU the compiled encoder is quicker.
+    """
+    import torch
+
+    model = _Pooled(base, max_tokens=max_tokens)
+    model.model = model.model.to(model.accelerator.device).eval()
+    order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+    found = np.zeros((len(texts), int(model.model.config.hidden_size)), dtype=np.float32)
+    for at in range(0, len(order), 256):
+        if progress is not None:
+            progress("encoding texts", at, len(order))
+        chosen = order[at : at + 256]
+        with torch.no_grad():
+            found[chosen] = model.vectors([texts[n] for n in chosen]).cpu().numpy()
+    return found
 
 
 def question_ranks(questions: Vectors, right: Sequence[set[int]], texts: Vectors) -> NDArray[np.int64]:
@@ -93,8 +116,34 @@ def right_rows(data: TrainingSet) -> list[set[int]]:
     return [rows[key] for key in keys]
 
 
-class QueryModel:
-    """A sentence encoder in torch with a fresh LoRA adapter; mean pooling, unit norm. Deterministic under a seed.
+class _Pooled:
+    """A sentence encoder in torch: mean pooling, unit norm."""
+
+    def __init__(self, base: Path, *, max_tokens: int) -> None:
+        from accelerate import Accelerator
+        from transformers import AutoModel, AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        self.model: Any = AutoModel.from_pretrained(base, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
+        if getattr(self.model, "pooler", None) is not None:
+            self.model.pooler = None  # has no part in a mean of token states
+        self.accelerator = Accelerator()
+        self.max_tokens = max_tokens
+
+    def vectors(self, texts: Sequence[str], precision: Any = None) -> Any:
+        """Return vectors (n, d), unit norm, with gradients; ``precision`` is the context of the forward pass."""
+        import torch
+
+        encoded = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt").to(self.accelerator.device)
+        with precision or nullcontext():
+            states = self.model(**encoded).last_hidden_state
+        mask = encoded["attention_mask"][..., None].float()
+        pooled = (states.float() * mask).sum(1) / mask.sum(1)
+        return torch.nn.functional.normalize(pooled, dim=-1)
+
+
+class QueryModel(_Pooled):
+    """A sentence encoder in torch with a fresh LoRA adapter. Deterministic under a seed.
 
     Args:
         base: folder of the base encoder (safetensors).
@@ -103,37 +152,33 @@ class QueryModel:
 
     def __init__(self, base: Path, recipe: RetrievalRecipe) -> None:
         import torch
-        from accelerate import Accelerator
-        from transformers import AutoModel, AutoTokenizer
 
         torch.manual_seed(recipe.seed)
+        super().__init__(base, max_tokens=recipe.max_tokens)
         self.recipe = recipe
-        self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-        model = AutoModel.from_pretrained(base, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
-        if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # has no part in a mean of token states
-        self.accelerator = Accelerator()
-        self.model, self.parameters = tuned(model, recipe, device=self.accelerator.device)
+        self.model, self.parameters = tuned(self.model, recipe, device=self.accelerator.device)
 
     def __call__(self, questions: Sequence[str]) -> Any:
-        """Return vectors (n, d), unit norm, with gradients."""
-        import torch
-
-        encoded = self.tokenizer(list(questions), padding=True, truncation=True, max_length=self.recipe.max_tokens, return_tensors="pt").to(
-            self.accelerator.device
-        )
-        with autocast(self.accelerator, self.recipe):
-            states = self.model(**encoded).last_hidden_state
-        mask = encoded["attention_mask"][..., None].float()
-        pooled = (states.float() * mask).sum(1) / mask.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=-1)
+        """Return vectors (n, d), unit norm, with gradients and the recipe's dropout."""
+        with dropping(self.model, self.recipe):
+            return self.vectors(questions, autocast(self.accelerator, self.recipe))
 
     def encode(self, questions: Sequence[str]) -> Vectors:
         """Return vectors (n, d) float32, unit norm, without gradients."""
         import torch
 
         with torch.no_grad():
-            return np.concatenate([self(questions[at : at + 256]).cpu().numpy() for at in range(0, len(questions), 256)])
+            return np.concatenate(
+                [self.vectors(questions[at : at + 256], autocast(self.accelerator, self.recipe)).cpu().numpy() for at in range(0, len(questions), 256)]
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchors:
+    """Questions whose vectors are to stay, and where the base has them, a tensor (n, d) on the model's device."""
+
+    questions: Sequence[str]
+    vectors: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +192,7 @@ class RetrievalTask:
     """Vectors of the training texts (t, d), a tensor on the model's device."""
     right: Sequence[set[int]]
     right_valid: Sequence[set[int]]
+    anchors: Anchors | None = None
     goal: str = "mrr_at_10"
 
     @property
@@ -165,7 +211,7 @@ class RetrievalTask:
         return passes(len(self.train.pairs), self.model.recipe)
 
     def loss(self, number: int) -> Any:
-        """Return the cross-entropy of each question's own text among all texts."""
+        """Return the cross-entropy of each question's own text among all texts, and how far anchor questions moved (1 - cosine)."""
         import torch
 
         chosen = batch(len(self.train.pairs), self.model.recipe, number)
@@ -176,7 +222,12 @@ class RetrievalTask:
             others = [row for row in self.right[n] if row != wanted[place]]
             if others:
                 logits[place, others] = -math.inf
-        return torch.nn.functional.cross_entropy(logits, torch.from_numpy(wanted).to(logits.device))
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(wanted).to(logits.device))
+        if self.anchors is None or not self.model.recipe.anchor:
+            return loss
+        held = batch(len(self.anchors.questions), self.model.recipe, number)
+        cosine = (self.model([self.anchors.questions[n] for n in held]) * self.anchors.vectors[torch.from_numpy(held).to(logits.device)]).sum(1)
+        return loss + self.model.recipe.anchor * (1 - cosine).mean()
 
     def validate(self) -> dict[str, float]:
         """Return how well the validation questions find their texts."""
@@ -184,12 +235,14 @@ class RetrievalTask:
 
 
 def train_retrieval(
-    train: TrainingSet,
-    valid: TrainingSet,
+    train: Sequence[Pair],
+    valid: Sequence[Pair],
     *,
     base: Path,
     recipe: RetrievalRecipe,
     folder: Path,
+    encode: Callable[[Sequence[str]], Vectors],
+    anchors: Sequence[str] = (),
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained | None:
@@ -201,6 +254,8 @@ def train_retrieval(
         base: folder of the base encoder.
         recipe: hyperparameters.
         folder: where checkpoints go; another run's are refused.
+        encode: returns the base encoder's vectors (n, d), unit norm, of texts; not asked by a run that has ended.
+        anchors: questions whose vectors are to stay where they are, by the recipe's weight.
         progress: told the step and what validation says.
         stop: asked before each step whether to stop.
 
@@ -213,12 +268,18 @@ def train_retrieval(
     import torch
 
     stated = fingerprint(
-        recipe, sha256_file(base / "model.safetensors"), *(f"{p.question}\0{p.text}" for data in (train, valid) for p in data.pairs),
-        *(np.ascontiguousarray(data.vectors).tobytes() for data in (train, valid)),
-    )  # fmt: skip
+        recipe, sha256_file(base / "model.safetensors"), *(f"{p.question}\0{p.text}" for pairs in (train, valid) for p in pairs), "anchors", *anchors
+    )
+    ended = ended_run(folder, stated, goal=RetrievalTask.goal)
+    if ended is not None:
+        return ended
+    learned, held = training_set(train, encode), training_set(valid, encode)
     model = QueryModel(base, recipe)
+    device = model.accelerator.device
+    # The fresh adapter changes nothing yet: these are the base's vectors.
+    fixed = Anchors(questions=anchors, vectors=torch.from_numpy(model.encode(anchors)).to(device)) if anchors and recipe.anchor else None
     task = RetrievalTask(
-        model=model, train=train, valid=valid, texts=torch.from_numpy(train.vectors).to(model.accelerator.device), right=right_rows(train),
-        right_valid=right_rows(valid),
+        model=model, train=learned, valid=held, texts=torch.from_numpy(learned.vectors).to(device), right=right_rows(learned), right_valid=right_rows(held),
+        anchors=fixed,
     )  # fmt: skip
     return run(task, recipe, folder=folder, stated=stated, progress=progress, stop=stop)

@@ -25,7 +25,7 @@ from core.training.loop import Trained
 from core.training.pairs import Pair
 from core.training.plan import Assembled, RetrievalPlan, assemble
 from core.training.report import Figure, Sample, TrainingReport, save_report
-from core.training.retrieval import Vectors, question_ranks, rank_figures, right_rows, train_retrieval, training_set
+from core.training.retrieval import Vectors, base_vectors, question_ranks, rank_figures, right_rows, train_retrieval, training_set
 
 ADAPTER = "adapter"
 TEXTS_PER_BATCH = 32
@@ -52,8 +52,10 @@ def run_retrieval(plan: RetrievalPlan, context: RunContext) -> TrainingReport | 
     encoder = Encoder(compiled_folder(settings))
     found = assemble(plan, context, library=Library(settings.home / "libraries" / domain.name, encoder_id=encoder.id))
     texts = _TextVectors(encoder, context.folder, context.progress)
-    train, valid = training_set(found.train, texts), training_set(found.valid, texts)
-    trained = train_retrieval(train, valid, base=base, recipe=plan.training, folder=context.folder, progress=context.progress, stop=context.stop)
+    trained = train_retrieval(
+        found.train, found.valid, base=base, recipe=plan.training, folder=context.folder, encode=_by_gpu(base, encoder, context.progress) or texts,
+        anchors=found.anchors, progress=context.progress, stop=context.stop,
+    )  # fmt: skip
     if trained is None or not trained.finished:
         return None
     weights = _save(found, trained, plan, context, encoder, figures=())
@@ -70,6 +72,15 @@ def run_retrieval(plan: RetrievalPlan, context: RunContext) -> TrainingReport | 
     )  # fmt: skip
     save_report(context.folder, report)
     return report
+
+
+def _by_gpu(base: Path, encoder: Encoder, progress: Progress) -> Encode | None:
+    """Return what encodes training texts on a GPU, None where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return lambda texts: base_vectors(base, texts, max_tokens=encoder.manifest.max_tokens, progress=progress)
 
 
 def _save(found: Assembled, trained: Trained, plan: RetrievalPlan, context: RunContext, encoder: Encoder, *, figures: Sequence[Figure]) -> str:

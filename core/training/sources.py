@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from core.errors import UsageError, unknown
 from core.text import normalize
 from core.training.pairs import MAX_CHARS, Pair, read_rows
+from core.training.table_rows import RowRule, row_pairs
 from core.types import Frozen
 
 _FIELD = re.compile(r"\{([a-z_]+(?:\.[a-z_]+)?)\}")
@@ -48,6 +51,8 @@ class PairRule(Frozen):
     """A question of fewer words is left out."""
     least_chars: int = Field(default=1, ge=1)
     """A text of fewer characters is left out."""
+    per_text: int = Field(default=0, ge=0)
+    """Keep at most so many questions of one text, drawn at random; 0: all."""
 
 
 class DataSource(Frozen):
@@ -59,7 +64,21 @@ class DataSource(Frozen):
     """Commit or release that was read."""
     license: str
     attribution: str
-    pairs: tuple[PairRule, ...]
+    pairs: tuple[PairRule, ...] = ()
+    rows: tuple[RowRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _some_rule(self) -> DataSource:
+        if not self.pairs and not self.rows:
+            raise ValueError("has neither [[pairs]] nor [[rows]]")
+        return self
+
+
+def all_pairs(source: DataSource, folder: Path) -> list[Pair]:
+    """Return the pairs that all rules of a source make; see :func:`source_pairs` and :func:`row_pairs`."""
+    return [pair for rule in source.pairs for pair in source_pairs(rule, folder)] + [
+        pair for rule in source.rows for pair in row_pairs(rule, _rows(folder, rule.file))
+    ]
 
 
 def read_source(path: Path) -> DataSource:
@@ -104,7 +123,16 @@ def source_pairs(rule: PairRule, folder: Path) -> list[Pair]:
         question, text = " ".join(question.split())[:MAX_CHARS], text.strip()[:MAX_CHARS]
         if len(question.split()) >= rule.least_words and len(text) >= rule.least_chars and text != question:
             kept.append(Pair(id=f"{rule.name}:{number}", question=question, text=text, entity=f"{rule.name}:{normalize(entity)}"))
-    return kept
+    return _thinned(kept, rule.per_text) if rule.per_text else kept
+
+
+def _thinned(pairs: list[Pair], most: int) -> list[Pair]:
+    """Keep at most so many pairs of one text, drawn at random but always the same ones."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for number, pair in enumerate(pairs):
+        numbers[pair.text].append(number)
+    kept = {n for text, places in numbers.items() for n in (random.Random(text).sample(places, most) if len(places) > most else places)}
+    return [pair for number, pair in enumerate(pairs) if number in kept]
 
 
 def _rows(folder: Path, name: str) -> Iterator[Mapping[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tiny_bert import make_tiny_bert
 
 from core.errors import IntegrityError, UsageError
@@ -16,7 +18,7 @@ from core.training.checkpoint import PROGRESS
 from core.training.loop import Trained
 from core.training.pairs import Pair
 from core.training.plan import read_plan
-from core.training.retrieval import RetrievalRecipe, TrainingSet, rank_metrics, right_rows, train_retrieval
+from core.training.retrieval import QueryModel, RetrievalRecipe, TrainingSet, base_vectors, rank_metrics, right_rows, train_retrieval
 
 pytestmark = pytest.mark.usefixtures("home")
 THINGS = "cat dog bird fish tree bread moon rain salt iron gold wool".split()
@@ -39,7 +41,12 @@ def data(*, starts: tuple[str, ...], seed: int = 0) -> TrainingSet:
 TRAIN, VALID = data(starts=("what is the", "why is a", "how do")), data(starts=("when is the",))
 
 
-def trained(bert: Path, folder: Path, *, recipe: RetrievalRecipe = RECIPE, stop_at: int = 0) -> Trained | None:
+def directions(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return the vectors that stand for the base's."""
+    return TRAIN.vectors[[THINGS.index(text) for text in texts]]
+
+
+def trained(bert: Path, folder: Path, *, recipe: RetrievalRecipe = RECIPE, stop_at: int = 0, anchors: Sequence[str] = ()) -> Trained | None:
     """Train; with ``stop_at``, die at that step instead."""
 
     def tell(what: str, done: int, total: int) -> None:
@@ -47,7 +54,7 @@ def trained(bert: Path, folder: Path, *, recipe: RetrievalRecipe = RECIPE, stop_
             raise KeyboardInterrupt
 
     try:
-        return train_retrieval(TRAIN, VALID, base=bert, recipe=recipe, folder=folder, progress=tell)
+        return train_retrieval(TRAIN.pairs, VALID.pairs, base=bert, recipe=recipe, folder=folder, encode=directions, anchors=anchors, progress=tell)
     except KeyboardInterrupt:
         return None
 
@@ -79,8 +86,49 @@ def test_killed_run_ends_with_the_weights_of_an_undisturbed_one(bert: Path, tmp_
 def test_finished_run_started_again_trains_nothing(bert: Path, tmp_path: Path) -> None:
     first = trained(bert, tmp_path)
     steps: list[int] = []
-    second = train_retrieval(TRAIN, VALID, base=bert, recipe=RECIPE, folder=tmp_path, progress=lambda what, done, total: steps.append(done))
-    assert first is not None and steps == [] and second.history == first.history
+    second = train_retrieval(
+        TRAIN.pairs, VALID.pairs, base=bert, recipe=RECIPE, folder=tmp_path, encode=lambda texts: pytest.fail("encoded"),
+        progress=lambda what, done, total: steps.append(done),
+    )  # fmt: skip
+    assert first is not None and second is not None and steps == [] and second.history == first.history and second.best == first.best
+    assert all(np.array_equal(second.tensors[name], tensor) for name, tensor in first.tensors.items())
+
+
+def moved(found: Trained | None, bert: Path, questions: Sequence[str]) -> float:
+    """Return how far training moved questions: the mean of 1 - cosine."""
+    import torch
+
+    assert found is not None
+    model = QueryModel(bert, RECIPE)
+    before = model.encode(questions)
+    for name, parameter in model.parameters.items():
+        parameter.data.copy_(torch.from_numpy(found.tensors[name]))
+    return float(1 - (model.encode(questions) * before).sum(1).mean())
+
+
+def test_anchor_questions_stay_where_the_base_has_them(bert: Path, tmp_path: Path) -> None:
+    others = ["red blue green", "cold warm red", "on the blue", "green to warm"]
+    recipe = RECIPE.model_copy(update={"steps": 40, "patience": 100})
+    free = moved(trained(bert, tmp_path / "free", recipe=recipe), bert, others)
+    held = moved(trained(bert, tmp_path / "held", recipe=recipe.model_copy(update={"anchor": 20.0}), anchors=others), bert, others)
+    assert held < free / 3
+
+
+def test_dropout_follows_from_seed_and_step_and_is_off_in_validation(bert: Path, tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"dropout": 0.3})
+    whole = trained(bert, tmp_path / "whole", recipe=recipe)
+    assert trained(bert, tmp_path / "cut", recipe=recipe, stop_at=6) is None
+    again = trained(bert, tmp_path / "cut", recipe=recipe)
+    assert whole is not None and again is not None and again.history == whole.history
+    plain = trained(bert, tmp_path / "plain")
+    assert plain is not None and any(not np.array_equal(plain.tensors[name], tensor) for name, tensor in whole.tensors.items())
+    model = QueryModel(bert, recipe)
+    assert np.array_equal(model.encode(["what is the cat"]), model.encode(["what is the cat"]))
+
+
+def test_base_vectors_are_those_of_a_fresh_adapter(bert: Path) -> None:
+    texts = ["what is the cat", "dog", "why is a tree on the moon"]
+    assert np.allclose(base_vectors(bert, texts, max_tokens=64), QueryModel(bert, RECIPE).encode(texts), atol=1e-6)
 
 
 def test_run_ends_when_validation_no_longer_gains(bert: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_missing_file_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_source_states_its_licence_and_has_pairs(path: Path) -> None:
     source = read_source(path)
-    assert source.license.startswith(("CC BY", "MIT")) and source.attribution and source.url.startswith("https://") and source.pairs
+    assert source.license.startswith(("CC BY", "MIT", "public filings")) and source.attribution and source.url.startswith("https://")
 
 
 def test_unknown_source_is_answered_with_the_known_ones(tmp_path: Path) -> None:
@@ -83,4 +83,17 @@ def test_unknown_source_is_answered_with_the_known_ones(tmp_path: Path) -> None:
 def test_source_of_another_form_is_one_clear_line(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(UsageError, match=reason):
+        read_source(tmp_path / "a.toml")
+
+
+def test_questions_of_one_text_are_thinned_to_the_same_few(tmp_path: Path) -> None:
+    write(tmp_path, "terms.jsonl.gz", [{"term": f"t{n}", "meaning": "one text" if n < 9 else "another", "book": "b"} for n in range(12)])
+    found = source_pairs(rule(per_text=4), tmp_path)
+    assert [pair.text for pair in found].count("one text") == 4 and len(found) == 7
+    assert found == source_pairs(rule(per_text=4), tmp_path)
+
+
+def test_source_without_rules_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("".join(f'{key} = "x"\n' for key in ("title", "url", "version", "license", "attribution")))
+    with pytest.raises(UsageError, match=r"neither \[\[pairs\]\] nor \[\[rows\]\]"):
         read_source(tmp_path / "a.toml")
