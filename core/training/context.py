@@ -19,7 +19,7 @@ class RunContext:
     """The surroundings of one run."""
 
     domain: Domain | None
-    """Whose adapter it becomes, or whose corpus it reads; None for a run on files alone."""
+    """Whose adapter it becomes; None for a run that is no domain's."""
     folder: Path
     """Of the run: checkpoints, results, ``report.json``. Started again in the same folder, a run goes on where it was."""
     sources: Path
@@ -32,5 +32,7 @@ class RunContext:
     command: str
     """What a card says made it."""
     progress: Progress
+    domains: tuple[Domain, ...] = ()
+    """Whose articles are read by a run that is no domain's."""
     stop: Callable[[], bool] = lambda: False
     """Asked between steps whether to stop."""

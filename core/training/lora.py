@@ -27,14 +27,20 @@ class TuningRecipe(LoopRecipe):
     """Modules that get an adapter, by the last part of their name."""
     max_tokens: int = Field(default=64, ge=8, le=4_096)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of an adapter's inputs that are dropped while it learns."""
+    """Share of inputs that are dropped while it learns; see :func:`dropping`."""
 
 
 @contextmanager
 def dropping(model: Any, recipe: TuningRecipe) -> Iterator[None]:
-    """Let a LoRA adapter drop inputs within this context, and nothing else of the model."""
-    layers = [module for name, module in model.named_modules() if name.endswith("lora_dropout.default")] if recipe.dropout else []
+    """Drop inputs within this context: a LoRA adapter's alone, or wherever the model does when it is tuned in full."""
+    import torch
+
+    layers = []
+    if recipe.dropout:
+        full = recipe.method == "full"
+        layers = [one for name, one in model.named_modules() if isinstance(one, torch.nn.Dropout) and (full or name.endswith("lora_dropout.default"))]
     for layer in layers:
+        layer.p = recipe.dropout
         layer.train()
     try:
         yield
@@ -75,6 +81,6 @@ def tuned(model: Any, recipe: TuningRecipe, *, device: Any, heads: Sequence[str]
             except ValueError as error:
                 raise UsageError(f"the base model has no modules called {', '.join(recipe.targets)}; name its own in the recipe's `targets`") from error
     model = model.to(device)
-    # The base's own dropout stays off, and a validation must not depend on the mode that the model was left in; see `dropping`.
+    # Dropout is on in `dropping` alone, so that no validation depends on the mode that the model was left in.
     model.eval()
     return model, {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

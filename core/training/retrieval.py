@@ -23,6 +23,7 @@ from core.text import normalize
 from core.training.loop import Progress, Trained, autocast, batch, ended_run, fingerprint, passes, run
 from core.training.lora import TuningRecipe, dropping, tuned
 from core.training.pairs import Pair
+from core.training.quiet import quiet
 
 Vectors = NDArray[np.float32]
 
@@ -124,7 +125,8 @@ class _Pooled:
         from transformers import AutoModel, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-        self.model: Any = AutoModel.from_pretrained(base, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
+        with quiet():
+            self.model: Any = AutoModel.from_pretrained(base, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # has no part in a mean of token states
         self.accelerator = Accelerator()

@@ -14,6 +14,8 @@ from core.training.context import RunContext
 from core.training.report import TrainingReport
 
 TASKS = {
+    "pretraining": ("core.training.pretraining_run:PretrainingPlan", "core.training.pretraining_run:run_pretraining"),
+    "reader": ("core.training.reader_run:ReaderPlan", "core.training.reader_run:run_reader"),
     "retrieval": ("core.training.plan:RetrievalPlan", "core.training.retrieval_run:run_retrieval"),
 }
 """Where each task's recipe schema and its runner are."""

@@ -1,5 +1,6 @@
 """Metrics: pure functions, deterministic, without a judge; one file per kind of thing measured. They know neither items nor assistants."""
 
+from core.text_metrics import CorpusScore, answer_f1, bleu, chrf, exact_match, normalize_answer
 from evals.metrics.confidence import (
     ReliabilityBin,
     RiskPoint,
@@ -11,7 +12,6 @@ from evals.metrics.confidence import (
 )
 from evals.metrics.labels import accuracy, confusion, macro_f1
 from evals.metrics.ranking import ndcg_at, precision_at, recall_at, reciprocal_rank
-from evals.metrics.texts import CorpusScore, answer_f1, bleu, chrf, exact_match, normalize_answer
 
 __all__ = [
     "CorpusScore",

@@ -45,8 +45,8 @@ def stop_at_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="retrieval, reader, classifier, generator or pretraining.")],
-    domain: Annotated[str, typer.Argument(metavar="DOMAIN", help="Whose adapter it becomes.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="retrieval, reader or pretraining.")],
+    domain: Annotated[str, typer.Argument(metavar="[DOMAIN]", help="Whose adapter it becomes; a reader or a pre-trained model is no domain's.")] = "",
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A TOML recipe; by default adapter/recipe.toml of the domain.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of the public data that the recipe names.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default under DOMAINKIT_HOME/training.")] = None,
@@ -64,22 +64,28 @@ def train(
     settings = get_settings()
     chosen = training_task(task)
     registry = discover(settings)
-    found = registry.get(domain)
-    path = recipe or found.folder / found.manifest.paths.adapter / "recipe.toml"
+    found = registry.get(domain) if domain else None
+    path = recipe or (found.folder / found.manifest.paths.adapter / "recipe.toml" if found else Path())
     if not path.is_file():
-        raise UsageError(f"no recipe '{path.name}' for domain '{found.name}'; name one with --recipe (CONTRIBUTING.md shows an example)")
+        raise UsageError(
+            f"no recipe '{path.name}'; name one with --recipe (data/recipes/ and CONTRIBUTING.md show examples)"
+            if recipe or found is None
+            else f"no recipe '{path.name}' for domain '{found.name}'; name one with --recipe (CONTRIBUTING.md shows an example)"
+        )
+    if install and found is None:
+        raise UsageError("--install puts an adapter into a domain; name the domain")
     plan = read_plan(path.read_text("utf-8"), chosen.plan)
-    folder = out or settings.home / "training" / found.name / task
+    folder = out or settings.home / "training" / (found.name if found else "shared") / task
     items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
-    with output.progress(f"train {found.name}", quiet=as_json) as progress, stop_at_interrupt() as stop:
+    with output.progress(f"train {found.name if found else task}", quiet=as_json) as progress, stop_at_interrupt() as stop:
         context = RunContext(
-            domain=found, folder=folder, sources=SOURCES, data=data or Path(), settings=settings, items=items, progress=progress, stop=stop,
-            command=f"domainkit train {task} {found.name}",
+            domain=found, domains=tuple(registry.domains.values()), folder=folder, sources=SOURCES, data=data or Path(), settings=settings, items=items,
+            progress=progress, stop=stop, command=f"domainkit train {task} {found.name if found else f'--recipe {path.name}'}",
         )  # fmt: skip
         report = chosen.run(plan, context)
     if report is None:
         raise typer.Exit(130)
-    if install:
+    if install and found is not None:
         install_adapter(folder / "adapter", found.folder / found.manifest.paths.adapter)
     if as_json:
         output.emit(report.model_dump(mode="json"))

@@ -1,6 +1,6 @@
 """Metrics of texts against reference texts, as the official scripts of SQuAD (English) and CMRC 2018 (Chinese) compare them, and sacrebleu's.
 
-Knows nothing of meaning; numbers are the business of :mod:`evals.quantities`.
+Knows nothing of meaning nor of quantities.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 from core.errors import UsageError
 from core.text import normalize
 from core.types import Frozen, Language
-from evals.metrics.inputs import paired
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
@@ -116,7 +115,8 @@ def _f1(expected: list[str], given: list[str], lang: Language) -> float:
 
 
 def _corpus_score(metric: Any, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> CorpusScore:
-    paired(hypotheses, references)
+    if not hypotheses or len(hypotheses) != len(references):
+        raise UsageError(f"a metric compares two lists of one length, at least 1; these have {len(hypotheses)} and {len(references)}")
     if not all(references):
         raise UsageError("every item needs at least one reference")
     streams = [list(stream) for stream in zip_longest(*references)]

@@ -1,0 +1,257 @@
+"""One run of a pre-training plan: gather texts, train tokenizer and model, measure held-out perplexity before and after, write samples, save."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from core.encoder import base_folder, sha256_file
+from core.errors import ModelError, UsageError
+from core.training.checkpoint import write_whole
+from core.training.context import RunContext
+from core.training.corpora import CorpusData, CorpusSplit, CorpusText, corpus_texts, split_texts
+from core.training.loop import Trained, ended_run, fingerprint, run
+from core.training.pretraining import (
+    Blocks,
+    DecoderShape,
+    LanguageModel,
+    PretrainingRecipe,
+    PretrainingTask,
+    load_encoder,
+    new_decoder,
+    perplexity,
+    to_blocks,
+    train_tokenizer,
+)
+from core.training.quiet import quiet
+from core.training.report import DataCount, Figure, Sample, TrainingReport, save_report
+from core.types import Frozen
+
+MODEL = "model"
+SAMPLES = 20
+PROMPT, CONTINUED = 16, 48
+"""Tokens of a held-out text that a sample begins with, and how many the model adds."""
+
+
+class PretrainingPlan(Frozen):
+    """Plan of a pre-training run."""
+
+    task: Literal["pretraining"]
+    base: str = ""
+    """Folder of the model to go on with; by default the encoder in use (masked), or a new decoder of ``decoder``'s size (causal)."""
+    decoder: DecoderShape = DecoderShape()
+    data: tuple[CorpusData, ...] = Field(min_length=1)
+    held_out: float = Field(default=0.1, gt=0, lt=0.9)
+    """Share of the documents that the model never sees."""
+    training: PretrainingRecipe = PretrainingRecipe()
+
+    @model_validator(mode="after")
+    def _fits(self) -> PretrainingPlan:
+        if self.decoder.hidden % self.decoder.heads or (self.decoder.hidden // self.decoder.heads) % 2:
+            raise ValueError("decoder.hidden must be an even multiple of decoder.heads")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Gathered:
+    split: CorpusSplit
+    counts: tuple[DataCount, ...]
+
+
+def run_pretraining(plan: PretrainingPlan, context: RunContext) -> TrainingReport | None:
+    """Carry out a plan; started again in the same folder it goes on where it was.
+
+    Returns:
+        The report, also written; None when it was stopped on the way.
+
+    Raises:
+        ModelError: no base to go on with. UsageError: data is missing or too little, or the folder holds another run.
+    """
+    found = _gather(plan, context)
+    base = _base(plan, context)
+    context.progress("preparing the model", 0, 0)
+    model = prepare(plan, found.split.train, base)
+    base_sha256 = sha256_file(base / "model.safetensors") if base else ""
+    texts = [f"{text.document}\0{text.text}" for text in (*found.split.train, *found.split.held_out)]
+    stated = fingerprint(plan.training, plan.decoder.model_dump_json() if base is None else base_sha256, *texts)
+    context.progress("cutting blocks", 0, 0)
+    blocks: dict[str, Blocks] = {
+        str(lang): to_blocks([text for text in found.split.held_out if text.lang == lang], model.tokenizer, block=plan.training.block, objective=plan.training.objective)
+        for lang in sorted({text.lang for text in found.split.held_out})
+    }  # fmt: skip
+    before = {lang: model.measure(rows) for lang, rows in blocks.items()}
+    opening = _samples(model, found.split.held_out)
+    trained = ended_run(context.folder, stated, goal=PretrainingTask.goal) or _train(plan, context, model, found.split, blocks, stated)
+    if trained is None or not trained.finished:
+        return None
+    _load(model, trained)
+    context.progress("measuring", 0, 0)
+    after = {lang: model.measure(rows) for lang, rows in blocks.items()}
+    figures = _figures(before, after, found.split.held_out, objective=plan.training.objective)
+    samples = tuple(
+        Sample(input=one.input, expected=one.expected, before=one.after, after=two.after)
+        for one, two in zip(opening, _samples(model, found.split.held_out), strict=True)
+    )
+    facts = {
+        "command": context.command, "recipe": plan.model_dump(mode="json"), "base": base.name if base else "", "base_sha256": base_sha256,
+        "data": [count.model_dump() for count in found.counts], "figures": [figure.model_dump() for figure in figures],
+    }  # fmt: skip
+    digest, size = save_language_model(model, context.folder / MODEL, facts)
+    report = TrainingReport(
+        task="pretraining", command=context.command, recipe=plan.model_dump(mode="json"), base=base.name if base else "", base_sha256=base_sha256,
+        weights_sha256=digest, bytes=size, seconds=round(trained.seconds, 1), goal=PretrainingTask.goal, best_step=trained.best.step,
+        data=found.counts, history=trained.history, figures=figures, samples=samples,
+    )  # fmt: skip
+    save_report(context.folder, report)
+    return report
+
+
+def _gather(plan: PretrainingPlan, context: RunContext) -> _Gathered:
+    parts: list[CorpusSplit] = []
+    counts = []
+    for entry in plan.data:
+        context.progress(f"reading {entry.name}", 0, 0)
+        texts = corpus_texts(entry, domains=context.domains, data=context.data, seed=plan.training.seed)
+        split = split_texts(texts, share=plan.held_out, seed=plan.training.seed)
+        parts.append(split)
+        digest = hashlib.sha256("".join(f"{text.document}\0{text.text}\0" for text in texts).encode()).hexdigest()
+        counts.append(
+            DataCount(
+                name=entry.name, license="the domains' own" if entry.articles else entry.license, attribution=entry.attribution, train=len(split.train),
+                valid=0, test=len(split.held_out), leaks=split.copies, sha256=digest,
+            )
+        )  # fmt: skip
+    whole = CorpusSplit(
+        train=tuple(text for part in parts for text in part.train), held_out=tuple(text for part in parts for text in part.held_out),
+        copies=sum(part.copies for part in parts),
+    )  # fmt: skip
+    return _Gathered(split=whole, counts=tuple(counts))
+
+
+def _base(plan: PretrainingPlan, context: RunContext) -> Path | None:
+    if plan.training.objective == "causal" and not plan.base:
+        return None
+    base = Path(plan.base) if plan.base else base_folder(context.settings)
+    if base is None or not (base / "model.safetensors").is_file():
+        raise ModelError("no base to go on with: name a model folder with model.safetensors as `base` in the recipe")
+    return base
+
+
+def prepare(plan: PretrainingPlan, train: Sequence[CorpusText], base: Path | None) -> LanguageModel:
+    """Return the model as it is before training; its weights follow from base, texts and seed.
+
+    Raises:
+        UsageError: the block is longer than the base can read.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    recipe = plan.training
+    torch.manual_seed(recipe.seed)
+    if base is None:
+        tokenizer = train_tokenizer(train, vocabulary=plan.decoder.vocabulary, context=recipe.block)
+        model = new_decoder(plan.decoder, vocabulary=len(tokenizer), context=recipe.block, seed=recipe.seed)
+    elif recipe.objective == "masked":
+        model, tokenizer = load_encoder(base)
+    else:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        model = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+    longest = int(getattr(model.config, "max_position_embeddings", recipe.block) or recipe.block)
+    if recipe.block > longest:
+        raise UsageError(f"the recipe's block of {recipe.block} tokens is longer than the {longest} that the model reads; lower `block`")
+    accelerator = Accelerator()
+    return LanguageModel(model=model.to(accelerator.device).eval(), tokenizer=tokenizer, recipe=recipe, accelerator=accelerator)
+
+
+def _train(plan: PretrainingPlan, context: RunContext, model: LanguageModel, split: CorpusSplit, held_out: dict[str, Blocks], stated: str) -> Trained | None:
+    rows = to_blocks(split.train, model.tokenizer, block=plan.training.block, objective=plan.training.objective)
+    task = PretrainingTask(language_model=model, train=rows, held_out=held_out)
+    return run(task, plan.training, folder=context.folder, stated=stated, progress=context.progress, stop=context.stop)
+
+
+def _load(model: LanguageModel, trained: Trained) -> None:
+    import torch
+
+    for name, parameter in model.model.named_parameters():
+        with torch.no_grad():
+            parameter.copy_(torch.from_numpy(trained.tensors[name]))
+
+
+def _figures(before: dict[str, tuple[float, int]], after: dict[str, tuple[float, int]], texts: Sequence[CorpusText], *, objective: str) -> tuple[Figure, ...]:
+    """Return perplexity, and for a decoder bits per byte, which does not depend on the tokenizer, over all held-out texts and by language."""
+    groups = {"all": list(before), **({lang: [lang] for lang in before} if len(before) > 1 else {})}
+    figures = []
+    for group, langs in groups.items():
+        tokens = sum(before[lang][1] for lang in langs)
+        sums = [sum(part[lang][0] for lang in langs) for part in (before, after)]
+        old, new = (perplexity(nats, tokens) for nats in sums)
+        figures.append(Figure(metric="perplexity", group=group, n=tokens, before=round(old, 3), after=round(new, 3)))
+        if objective == "causal":
+            size = sum(len(text.text.encode()) for text in texts if text.lang in langs)
+            old, new = (nats / math.log(2) / size for nats in sums)
+            figures.append(Figure(metric="bits_per_byte", group=group, n=size, before=round(old, 4), after=round(new, 4)))
+    return tuple(figures)
+
+
+def _samples(model: LanguageModel, texts: Sequence[CorpusText]) -> list[Sample]:
+    """Return how a decoder goes on from held-out beginnings, or what an encoder puts for a masked word."""
+    step = max(1, len(texts) // SAMPLES)
+    chosen = list(texts)[::step][:SAMPLES]
+    return [_continued(model, text) if model.recipe.objective == "causal" else _filled(model, text) for text in chosen]
+
+
+def _continued(model: LanguageModel, text: CorpusText) -> Sample:
+    """The likeliest next token each time, none of the last three words repeated."""
+    import torch
+
+    ids = model.tokenizer.backend_tokenizer.encode(text.text, add_special_tokens=False).ids
+    rows = torch.tensor([ids[:PROMPT]], device=model.accelerator.device)
+    with torch.no_grad():
+        output = model.model.generate(
+            rows, attention_mask=torch.ones_like(rows), max_new_tokens=min(CONTINUED, model.recipe.block - PROMPT), do_sample=False, no_repeat_ngram_size=3,
+            pad_token_id=model.tokenizer.pad_token_id, eos_token_id=model.tokenizer.eos_token_id,
+        )  # fmt: skip
+    return Sample(
+        input=model.tokenizer.decode(ids[:PROMPT]), expected=model.tokenizer.decode(ids[PROMPT : PROMPT + CONTINUED]),
+        after=model.tokenizer.decode(output[0, PROMPT:], skip_special_tokens=True),
+    )  # fmt: skip
+
+
+def _filled(model: LanguageModel, text: CorpusText) -> Sample:
+    import torch
+
+    ids = model.tokenizer(text.text, truncation=True, max_length=min(64, model.recipe.block))["input_ids"]
+    place = len(ids) // 2
+    shown = [*ids[:place], model.tokenizer.mask_token_id, *ids[place + 1 :]]
+    rows = torch.tensor([shown], device=model.accelerator.device)
+    with torch.no_grad():
+        logits = model.model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits[0, place]
+    best = np.argsort(-logits.float().cpu().numpy(), kind="stable")[:3].tolist()
+    return Sample(
+        input=model.tokenizer.decode(shown), expected=model.tokenizer.decode([ids[place]]), after=", ".join(model.tokenizer.decode([one]) for one in best)
+    )
+
+
+def save_language_model(model: LanguageModel, folder: Path, facts: dict[str, Any]) -> tuple[str, int]:
+    """Save a model as transformers saves one, with its card last; returns the weights' hash and size in bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "card.json").unlink(missing_ok=True)
+    with quiet():
+        model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    weights = folder / "model.safetensors"
+    digest = sha256_file(weights)
+    write_whole(folder / "card.json", (json.dumps({"sha256": digest, **facts}, indent=1, ensure_ascii=False) + "\n").encode())
+    return digest, weights.stat().st_size
