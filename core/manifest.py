@@ -82,9 +82,17 @@ class Abstention(Part):
 
 
 class Gate(Part):
-    """Floors of eval metrics in [0, 1]; a run below one of them is refused."""
+    """What a run must keep to take another's place: floors of metrics in [0, 1] (ceilings where lower is better), and bounds against a baseline."""
 
     floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    max_worse_p: float = Field(default=0.05, gt=0, lt=1)
+    """A metric or slice that got worse with a smaller p, adjusted for how many are tested, is refused."""
+    max_drop: float = Field(default=0.03, ge=0, le=1)
+    """So is a metric that falls by more, whatever its p."""
+    max_latency_ratio: float = Field(default=3.0, ge=1, le=1_000)
+    """Median time of an answer against the baseline's, on a like machine."""
+    max_memory_ratio: float = Field(default=1.5, ge=1, le=1_000)
+    max_tokens_ratio: float = Field(default=1.5, ge=1, le=1_000)
 
 
 class Paths(Part):

@@ -51,6 +51,8 @@ class PairRule(Frozen):
     """A question of fewer words is left out."""
     least_chars: int = Field(default=1, ge=1)
     """A text of fewer characters is left out."""
+    replace: dict[str, str] = {}
+    """What stands in a text, and what stands there instead."""
     per_text: int = Field(default=0, ge=0)
     """Keep at most so many questions of one text, drawn at random; 0: all."""
 
@@ -120,6 +122,8 @@ def source_pairs(rule: PairRule, folder: Path) -> list[Pair]:
                 continue
             fields |= {f"{rule.join.name}.{key}": value for key, value in other.items()}
         question, text, entity = (_filled(template, fields, rule=rule, number=number) for template in (rule.question, rule.text, rule.entity))
+        for old, new in rule.replace.items():
+            text = text.replace(old, new)
         question, text = " ".join(question.split())[:MAX_CHARS], text.strip()[:MAX_CHARS]
         if len(question.split()) >= rule.least_words and len(text) >= rule.least_chars and text != question:
             kept.append(Pair(id=f"{rule.name}:{number}", question=question, text=text, entity=f"{rule.name}:{normalize(entity)}"))

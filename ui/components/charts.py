@@ -9,9 +9,9 @@ from core.types import Language
 from ui.i18n import text, text_or
 
 if TYPE_CHECKING:
-    from evals.runner import Score
+    from evals.aggregate import Score
 
-LOWER_IS_BETTER = frozenset({"wrong_answers", "wrong_sources", "false_alarm"})
+LOWER_IS_BETTER = frozenset({"wrong", "wrong_answers", "wrong_sources", "false_alarm"})
 
 
 def metric_label(metric: str, lang: Language) -> str:
@@ -20,7 +20,7 @@ def metric_label(metric: str, lang: Language) -> str:
 
 
 def score_rows(scores: Sequence[Score], *, lower: bool, lang: Language) -> list[dict[str, Any]]:
-    """Return scores as the rows of a chart: those where lower is better, or the others."""
+    """Return scores over all items and by language as the rows of a chart: those where lower is better, or the others."""
     return [
         {
             "metric": metric_label(score.metric, lang),
@@ -31,7 +31,7 @@ def score_rows(scores: Sequence[Score], *, lower: bool, lang: Language) -> list[
             "label": f"{score.value:.0%}  (n = {score.n})",
         }
         for score in scores
-        if (score.metric in LOWER_IS_BETTER) is lower
+        if (score.metric in LOWER_IS_BETTER) is lower and "=" not in score.slice
     ]
 
 

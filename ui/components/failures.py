@@ -12,7 +12,8 @@ from ui.components import html
 from ui.i18n import text, text_or
 
 if TYPE_CHECKING:
-    from evals.runner import ItemResult, Run
+    from evals.items import ItemResult
+    from evals.runs import Run
 
 
 def failures(run: Run) -> list[ItemResult]:

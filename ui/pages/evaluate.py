@@ -19,7 +19,7 @@ from ui.components.failures import show_failures
 from ui.i18n import text
 
 if TYPE_CHECKING:
-    from evals.runner import Run, RunSummary
+    from evals.runs import Run, RunSummary
 
 SAMPLE = 40
 
@@ -96,7 +96,7 @@ def render() -> None:
     if not build.ready(domain, view.settings):
         build.missing_library(domain, view.settings, lang)
         return
-    from evals.runner import list_runs, load_run
+    from evals.runs import list_runs, load_run
 
     if eval_files(domain.folder, domain.manifest):
         _start(domain, lang)
