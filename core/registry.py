@@ -1,4 +1,4 @@
-"""Finds domains through three doors, one code path: the repository's ``domains/``, DOMAINKIT_DOMAINS folders, entry points.
+"""Finds domains, one code path: the repository's ``domains/``, those unpacked under the home, DOMAINKIT_DOMAINS folders, entry points.
 
 Lists by name and loads when asked for; a broken domain is reported and never hurts the others. Imports no domain code.
 """
@@ -18,6 +18,8 @@ from core.manifest import MANIFEST, Manifest, load_manifest
 from core.settings import ROOT, Settings, get_settings
 
 ENTRY_POINT_GROUP = "domainkit.domains"
+BUILT_IN, UNPACKED = "built-in", "unpacked"
+"""Doors. A domain unpacked under the home takes the place of a built-in one of its name: that is how a team passes an improved one on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +72,20 @@ class Registry:
         raise unknown("domain", name, self.domains)
 
 
+def unpacked_folder(settings: Settings) -> Path:
+    """Return the folder under the home that holds unpacked domains."""
+    return settings.home / "domains"
+
+
 def _is_domain(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
 def _folders(settings: Settings) -> Iterator[tuple[Path, str] | Broken]:
-    yield from ((child, "built-in") for child in sorted((ROOT / "domains").iterdir()) if _is_domain(child))
+    yield from ((child, BUILT_IN) for child in sorted((ROOT / "domains").iterdir()) if _is_domain(child))
+    unpacked = unpacked_folder(settings)
+    if unpacked.is_dir():
+        yield from ((child, UNPACKED) for child in sorted(unpacked.iterdir()) if _is_domain(child))
     for entry in filter(None, settings.domains.split(os.pathsep)):
         path = Path(entry).expanduser()
         if _is_domain(path):
@@ -121,6 +131,8 @@ def discover(settings: Settings | None = None) -> Registry:
             found.append(Domain(manifest=load_manifest(folder), folder=folder, door=door))
         except (DomainkitError, OSError) as error:
             broken.append(Broken(name=folder.name, door=door, reason=str(error)))
+    replaced = {domain.name for domain in found if domain.door == UNPACKED}
+    found = [domain for domain in found if domain.door != BUILT_IN or domain.name not in replaced]
     domains: dict[str, Domain] = {}
     for domain in sorted(found, key=lambda d: d.name):
         twins = [other for other in found if other.name == domain.name and other.folder.resolve() != domain.folder.resolve()]

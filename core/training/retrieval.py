@@ -36,6 +36,8 @@ class RetrievalRecipe(TuningRecipe):
     temperature: float = Field(default=0.05, gt=0, le=1)
     anchor: float = Field(default=0.0, ge=0, le=1_000)
     """Weight of keeping the vectors of anchor questions where the base has them: what the adapter is not for stays as it is."""
+    anchor_batch: int = Field(default=0, ge=0, le=4_096)
+    """Anchor questions of one backward pass; 0: as many as questions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +229,8 @@ class RetrievalTask:
         loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(wanted).to(logits.device))
         if self.anchors is None or not self.model.recipe.anchor:
             return loss
-        held = batch(len(self.anchors.questions), self.model.recipe, number)
+        size = self.model.recipe.anchor_batch or self.model.recipe.batch
+        held = batch(len(self.anchors.questions), self.model.recipe.model_copy(update={"batch": size}), number)
         cosine = (self.model([self.anchors.questions[n] for n in held]) * self.anchors.vectors[torch.from_numpy(held).to(logits.device)]).sum(1)
         return loss + self.model.recipe.anchor * (1 - cosine).mean()
 
