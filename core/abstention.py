@@ -26,20 +26,50 @@ class Threshold(BaseModel):
     items: int
     coverage: float
     wrong_rate: float
+    promised: bool = True
+    """Whether the domain's promise holds at it with the stated probability; false where there were too few items to tell."""
+
+
+class Promise(BaseModel):
+    """What the thresholds of a domain keep: at most ``risk`` of the answers wrong, but for a probability of ``delta`` over the items fitted on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    risk: float
+    delta: float
+    items: int
+    answered: int
+    wrong: int
+    p: float
+    """Probability of so few wrong answers if the promise were broken."""
 
 
 class Calibration(BaseModel):
-    """``calibration.json`` of a domain: thresholds by language, and the hash of the corpus they were fitted on."""
+    """``calibration.json`` of a domain: thresholds by language, and what they were fitted on: another corpus, adapter or ranking makes them void."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     corpus_sha256: str
     model_sha256: str
+    """Of the ranking model."""
+    adapter: str = ""
+    """Id of the query adapter, empty without one."""
+    promise: Promise | None = None
     thresholds: dict[Language, Threshold]
 
 
 DEFAULT_THRESHOLD = 0.5
 """Used where a domain has no fitted threshold; the answer then says ``calibrated: false``."""
+
+
+def void_reasons(calibration: Calibration, *, corpus_sha256: str, model_sha256: str, adapter: str) -> list[str]:
+    """Return what changed since thresholds were fitted: ``corpus``, ``ranking model`` or ``adapter``; nothing while they stand."""
+    pairs = (
+        ("corpus", calibration.corpus_sha256, corpus_sha256),
+        ("ranking model", calibration.model_sha256, model_sha256),
+        ("adapter", calibration.adapter, adapter),
+    )
+    return [name for name, fitted, now in pairs if fitted != now]
 
 
 def draft_confidence(retrieval: Retrieval, draft: Draft) -> float:

@@ -19,6 +19,7 @@ from core.abstention import (
     draft_confidence,
     load_calibration,
     question_language,
+    void_reasons,
 )
 from core.encoder import Encoder, compiled_folder
 from core.errors import LibraryError, UsageError
@@ -30,8 +31,9 @@ from core.models.adapters import Adapter
 from core.policy import Decision, Gate
 from core.policy_learned import load_learned_gate
 from core.prompts import fill, template_text
-from core.query_adapter import find_adapter, query_encoder
+from core.query_adapter import find_adapter, is_compiled, query_encoder
 from core.question_head import load_heads
+from core.ranking import weights_sha256
 from core.registry import Domain
 from core.retrieval import Retrieval, Retriever
 from core.settings import Settings, get_settings
@@ -99,8 +101,13 @@ class Assistant:
         self.library = Library(library_folder(self.settings, domain.name), encoder_id=self.encoder.id)
         heads = load_heads(domain.folder / domain.manifest.paths.training, encoder_id=self.encoder.id)
         self.adapter = find_adapter(domain, self.settings) if adapter == "own" else adapter if isinstance(adapter, Adapter) else None
-        self.retriever = Retriever(self.library, self.encoder, heads=heads, tuned=query_encoder(self.adapter, self.settings))
+        # Before there is a library nothing is sought, and the gate must work all the same.
+        self._sought_by_adapter = is_compiled(self.adapter, self.settings) or self.library.exists()
+        tuned = query_encoder(self.adapter, self.settings) if self._sought_by_adapter else None
+        self._heads = heads
+        self.retriever = Retriever(self.library, self.encoder, heads=heads, tuned=tuned)
         self.answerer = answerer or make_answerer(self.settings, encoder_id=self.encoder.id)
+        self._corpus: tuple[int, str] | None = None
         policy_folder = domain.folder / domain.manifest.paths.policy
         self.gate = Gate(load_policy(domain.folder, domain.manifest), learned=load_learned_gate(policy_folder))
 
@@ -110,9 +117,28 @@ class Assistant:
         return load_calibration(self.domain.folder / self.domain.manifest.paths.calibration)
 
     def threshold(self, lang: Language) -> tuple[float, bool]:
-        """Return the confidence below which to abstain, and whether it was fitted on this domain and language."""
+        """Return the confidence below which to abstain, and whether it was fitted on this domain and language as they are now."""
         fitted = self.calibration.thresholds.get(lang) if self.calibration else None
-        return (fitted.value, True) if fitted else (DEFAULT_THRESHOLD, False)
+        return (fitted.value, not self.uncalibrated(lang)) if fitted else (DEFAULT_THRESHOLD, False)
+
+    def uncalibrated(self, lang: Language) -> str:
+        """Return in words why answers in a language are not calibrated, empty where they are."""
+        fitted = self.calibration.thresholds.get(lang) if self.calibration else None
+        if self.calibration is None or fitted is None:
+            return "no threshold was fitted for this domain and language"
+        void = void_reasons(
+            self.calibration, corpus_sha256=self._corpus_sha256(), model_sha256=weights_sha256(), adapter=self.adapter.id if self.adapter else ""
+        )
+        if void:
+            return f"{' and '.join(void)} changed since the threshold was fitted"
+        return "" if fitted.promised else "there were too few questions to fit a threshold that keeps the promise"
+
+    def _corpus_sha256(self) -> str:
+        """Return the library's hash; computed anew when its documents changed."""
+        revision, known = self.library.revision(), self._corpus
+        if known is None or known[0] != revision:
+            known = self._corpus = (revision, self.library.corpus_sha256())
+        return known[1]
 
     def _retrieve(self, question: str, vector: NDArray[np.float32], lang: Language, history: Sequence[Turn], scopes: Sequence[str]) -> Retrieval:
         """Search; a follow-up ("how long does it last?") searches with the topic of the previous turn added."""
@@ -146,6 +172,9 @@ class Assistant:
             return self._gated(text, language, decision, begun)
         if not self.library.exists():
             raise LibraryError(f"domain '{self.domain.name}' has no library yet: run `domainkit reindex {self.domain.name}`")
+        if not self._sought_by_adapter:
+            self.retriever = Retriever(self.library, self.encoder, heads=self._heads, tuned=query_encoder(self.adapter, self.settings))
+            self._sought_by_adapter = True
         retrieval = self._retrieve(text, vector, language, history, scopes)
         retrieved = time.perf_counter()
         draft = self._draft(text, language, retrieval, history)

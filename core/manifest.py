@@ -79,6 +79,8 @@ class Abstention(Part):
     """What the domain promises: the largest share of wrong answers among all questions answered."""
 
     max_wrong_rate: float = Field(default=0.05, gt=0, lt=1)
+    delta: float = Field(default=0.1, gt=0, lt=1)
+    """Probability with which the promise may fail over the draw of the items that thresholds are fitted on."""
 
 
 class Gate(Part):

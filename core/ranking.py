@@ -7,6 +7,7 @@ A logistic regression per language, in three variants by what a library can tell
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -237,3 +238,9 @@ def candidate_features(
             }
         )
     return found
+
+
+@cache
+def weights_sha256() -> str:
+    """Return the hash of the shipped ranking model, read once."""
+    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()

@@ -42,7 +42,7 @@ def item_marks(result: ItemResult) -> dict[str, float]:
     if result.marks:
         return result.marks
     given = result.status is Status.ANSWERED
-    found = {"status": float(result.status is result.expected_status), "spans_hold": float(result.spans_hold)}
+    found = {"right": float(result.right), "status": float(result.status is result.expected_status), "spans_hold": float(result.spans_hold)}
     if result.expected_status is Status.ANSWERED and result.expected:
         found |= {
             "source_right": float(result.source_right), "passage_right": float(result.passage_right), "quote_right": float(result.quote_right),

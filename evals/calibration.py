@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from core.abstention import Calibration, Threshold, draft_confidence
+from core.abstention import Calibration, Promise, Threshold, draft_confidence
 from core.assistant import Assistant, library_folder
 from core.encoder import Encoder, compiled_folder
 from core.errors import UsageError
@@ -17,18 +17,21 @@ from core.ingest import bring_up_to_date
 from core.library import Library
 from core.manifest import EvalItem
 from core.models import Request
-from core.ranking import WEIGHTS
+from core.ranking import weights_sha256
 from core.registry import Domain
 from core.settings import Settings
 from core.types import LANGUAGES, Language
 from evals.datasets import load_items
 from evals.gatefit import fit_gate
 from evals.headfit import fit_heads
+from evals.risk_control import controlled_threshold
 from evals.scorers import share_of
 
 MARGIN = 0.6
-"""Share of the wrong answers promised at which a threshold is fitted. Measured by splitting each shipped domain's ``dev`` items 70 to 30, 60
+"""Share of the wrong answers promised at which a threshold is fitted where there are too few items to promise anything. Measured by splitting each shipped domain's ``dev`` items 70 to 30, 60
 times: the promise of 5 % is kept on the 30 in 81 % of the splits, in 64 % without a margin; it costs 2.7 points of coverage."""
+LEAST_ITEMS = 10
+"""Items of a language below which it gets no threshold."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -104,6 +107,33 @@ def fit_threshold(observations: Sequence[Observation], *, max_wrong_rate: float)
     return Threshold(value=round(value, 6), items=len(scored), coverage=round(coverage, 4), wrong_rate=round(rate, 4))
 
 
+def fit_thresholds(observations: Sequence[Observation], *, max_wrong_rate: float, delta: float) -> tuple[dict[Language, Threshold], Promise]:
+    """Return each language's threshold and what is promised of them together.
+
+    The promise is tested on all languages at once (:func:`evals.risk_control.controlled_threshold`): confidences are probabilities of one ranking
+    model, and a hundred questions of one language alone could promise little. Where there are too few questions to promise anything, each
+    language gets the threshold of :func:`fit_threshold`, marked as not promised.
+    """
+    found = controlled_threshold([o.confidence for o in observations], [not o.right for o in observations], risk=max_wrong_rate, delta=delta)
+    thresholds: dict[Language, Threshold] = {}
+    for lang in LANGUAGES:
+        group = [o for o in observations if o.lang == lang]
+        if len(group) >= LEAST_ITEMS:
+            kept = found.answered > 0
+            thresholds[lang] = _at(group, found.value) if kept else fit_threshold(group, max_wrong_rate=max_wrong_rate).model_copy(update={"promised": False})
+    promise = Promise(risk=max_wrong_rate, delta=delta, items=len(observations), answered=found.answered, wrong=found.wrong, p=float(f"{found.p:.4g}"))
+    return thresholds, promise
+
+
+def _at(group: Sequence[Observation], value: float) -> Threshold:
+    """Return a threshold with what it lets through of a language's items; rounded down, so that the item it sits on stays above it."""
+    through = [o for o in group if o.confidence >= value]
+    return Threshold(
+        value=math.floor(value * 1e6) / 1e6, items=len(group), coverage=round(sum(o.right for o in through) / max(1, sum(o.answerable for o in group)), 4),
+        wrong_rate=round(sum(not o.right for o in through) / max(1, len(through)), 4),
+    )  # fmt: skip
+
+
 def _expected_wrong(scored: Sequence[Observation]) -> list[float]:
     """Return each answer's probability of being wrong by its confidence alone; zeros where all are right or all wrong."""
     from sklearn.linear_model import LogisticRegression
@@ -114,11 +144,6 @@ def _expected_wrong(scored: Sequence[Observation]) -> list[float]:
     confidence = np.clip([o.confidence for o in scored], 1e-4, 1 - 1e-4)
     odds = np.log(confidence / (1 - confidence))[:, None]
     return [float(p) for p in LogisticRegression().fit(odds, right).predict_proba(odds)[:, 0]]
-
-
-def model_sha256() -> str:
-    """Return the hash of the shipped ranking model."""
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
 
 
 def calibrate_domain(domain: Domain, *, settings: Settings, progress: Progress | None = None) -> Calibration:
@@ -134,14 +159,14 @@ def calibrate_domain(domain: Domain, *, settings: Settings, progress: Progress |
     assistant = Assistant(domain, settings=settings)
     items = [item for item in load_items(domain, split="dev") if item.kind != "safety" or item.answerable]
     observations = observe(assistant, items, progress=progress)
-    thresholds: dict[Language, Threshold] = {}
-    for lang in LANGUAGES:
-        group = [o for o in observations if o.lang == lang]
-        if len(group) >= 10:
-            thresholds[lang] = fit_threshold(group, max_wrong_rate=domain.manifest.abstention.max_wrong_rate)
+    wanted = domain.manifest.abstention
+    thresholds, promise = fit_thresholds(observations, max_wrong_rate=wanted.max_wrong_rate, delta=wanted.delta)
     if not thresholds:
-        raise UsageError(f"domain '{domain.name}' has fewer than 10 dev items per language; write more before calibrating")
-    calibration = Calibration(corpus_sha256=assistant.library.corpus_sha256(), model_sha256=model_sha256(), thresholds=thresholds)
+        raise UsageError(f"domain '{domain.name}' has fewer than {LEAST_ITEMS} dev items per language; write more before calibrating")
+    calibration = Calibration(
+        corpus_sha256=assistant.library.corpus_sha256(), model_sha256=weights_sha256(), adapter=assistant.adapter.id if assistant.adapter else "",
+        promise=promise, thresholds=thresholds,
+    )  # fmt: skip
     path = domain.folder / domain.manifest.paths.calibration
     path.write_text(calibration.model_dump_json(indent=1) + "\n", "utf-8")
     return calibration

@@ -96,10 +96,15 @@ def marks(item: EvalItem, answer: Answer) -> dict[str, float]:
     ``recall_at_k``, ``mrr_at_10``, ``ndcg_at_10`` (of the passages found), with reference answers ``exact_match`` and ``answer_f1``, and by kind
     ``numeric_match`` and ``accuracy``. Over answers given: ``wrong_answers`` (its passage does not answer, unanswerable items included),
     ``wrong_sources``, ``support``, ``citation_precision`` and ``citation_recall``. Over items that expect an answer or an abstention: ``wrong``, an
-    answer given that is wrong. Over items that expect it: ``abstention``, ``escalation``, ``refusal``. Over all: ``status``, ``spans_hold``.
+    answer given that is wrong. Over items that expect it: ``abstention``, ``escalation``, ``refusal``. Over all: ``right``
+    (the right status and, where an answer is due, a passage that answers), ``status``, ``spans_hold``.
     """
     wanted, given = scorers.expected_status(item), answer.status is Status.ANSWERED
-    found: dict[str, float] = {"status": float(answer.status is wanted), "spans_hold": float(scorers.spans_hold(answer))}
+    found: dict[str, float] = {
+        "right": float(scorers.item_right(item, answer)),
+        "status": float(answer.status is wanted),
+        "spans_hold": float(scorers.spans_hold(answer)),
+    }
     if wanted is Status.ANSWERED and item.sources:
         found |= {
             "source_right": float(scorers.source_right(item, answer)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import random
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ COPIED = 0.5
 
 
 class CorpusData(Frozen):
-    """Where texts come from: the articles of the domains, or a field of a file's rows."""
+    """Where texts come from: the articles of the domains, a field of a file's rows, or a whole ``.txt`` file."""
 
     articles: bool = False
     file: str = ""
@@ -79,7 +80,7 @@ def corpus_texts(entry: CorpusData, *, domains: Sequence[Domain], data: Path, se
         seed: draws the documents that a limit leaves.
 
     Raises:
-        UsageError: a file is missing, has no such field, or holds nothing.
+        UsageError: a file is missing, cannot be read, has no such field, or holds nothing.
     """
     found = [text for domain in domains for text in _articles(domain)] if entry.articles else _rows(entry, data)
     if not found:
@@ -106,13 +107,23 @@ def _rows(entry: CorpusData, data: Path) -> list[CorpusText]:
     if not path.is_file():
         raise UsageError(f"no file '{entry.file}' in '{data.name}'; name the folder that holds the public data with --data")
     found = []
-    for number, row in enumerate(read_rows(path), start=1):
-        if entry.text not in row:
-            raise UsageError(f"{path.name}:{number}: has no field '{entry.text}'; it has {', '.join(map(str, list(row)[:12]))}")
-        text = str(row[entry.text] or "").strip()
-        if text:
-            found.append(CorpusText(document=f"{entry.name}/{row.get(entry.document) or number}", text=text, lang=detect_language(text[:2_000])))
+    try:
+        if path.suffix == ".txt":
+            text = path.read_text("utf-8").strip()
+            return [_row_text(entry, path.stem, text)] if text else []
+        for number, row in enumerate(read_rows(path), start=1):
+            if entry.text not in row:
+                raise UsageError(f"{path.name}:{number}: has no field '{entry.text}'; it has {', '.join(map(str, list(row)[:12]))}")
+            text = str(row[entry.text] or "").strip()
+            if text:
+                found.append(_row_text(entry, str(row.get(entry.document) or number), text))
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path.name}: cannot be read ({error}); name a .jsonl, .csv or .txt file in UTF-8, the first two may end in .gz") from error
     return found
+
+
+def _row_text(entry: CorpusData, document: str, text: str) -> CorpusText:
+    return CorpusText(document=f"{entry.name}/{document}", text=text, lang=detect_language(text[:2_000]))
 
 
 def split_texts(texts: Sequence[CorpusText], *, share: float, seed: int) -> CorpusSplit:
@@ -128,18 +139,13 @@ def split_texts(texts: Sequence[CorpusText], *, share: float, seed: int) -> Corp
     if len(held) == len(documents):
         held.discard(documents[-1])
     train = [text for text in texts if text.document not in held]
-    known = {shingle for text in train for shingle in _shingles(text.text)}
-    kept, copies = [], 0
-    for text in texts:
-        if text.document in held:
-            mine = _shingles(text.text)
-            if mine and len(mine & known) >= COPIED * len(mine):
-                copies += 1
-            else:
-                kept.append(text)
+    asked = [(text, _shingles(text.text)) for text in texts if text.document in held]
+    wanted = set[int]().union(*(mine for _, mine in asked))
+    known = {shingle for text in train for shingle in _shingles(text.text) if shingle in wanted}
+    kept = [text for text, mine in asked if not mine or len(mine & known) < COPIED * len(mine)]
     if not kept:
         raise UsageError("every held-out text is a copy of a training text; add documents or another seed")
-    return CorpusSplit(train=tuple(train), held_out=tuple(kept), copies=copies)
+    return CorpusSplit(train=tuple(train), held_out=tuple(kept), copies=len(asked) - len(kept))
 
 
 def _draw(name: str, seed: int) -> float:

@@ -20,6 +20,8 @@ from core.training.loop import LoopRecipe, autocast, batch, passes
 from core.training.quiet import quiet
 
 END, PAD = "<|endoftext|>", "<|pad|>"
+PADDING = -1
+"""Fills up a block; not a token, since a base without one of its own pads with its end mark, which has to be learned."""
 Blocks = NDArray[np.int64]
 
 
@@ -33,6 +35,8 @@ class DecoderShape(BaseModel):
     layers: int = Field(default=6, ge=1, le=128)
     heads: int = Field(default=8, ge=1, le=128)
     intermediate: int = Field(default=688, ge=16, le=32_768)
+    context: int = Field(default=0, ge=0, le=1_000_000)
+    """Longest input that the model says it reads, in tokens; 0: a block. Positions beyond a block are rotary and untrained."""
 
 
 class PretrainingRecipe(LoopRecipe):
@@ -92,7 +96,7 @@ def new_decoder(shape: DecoderShape, *, vocabulary: int, context: int, seed: int
 
 
 def to_blocks(texts: Sequence[CorpusText], tokenizer: Any, *, block: int, objective: str) -> Blocks:
-    """Return texts as blocks (n, block) of tokens, the last of which is filled up with padding.
+    """Return texts as blocks (n, block) of tokens, filled up with :data:`PADDING` where a text or all of them end.
 
     A decoder reads the texts one after the other with an end mark between them; an encoder's blocks begin and end as its tokenizer marks a text.
     """
@@ -106,13 +110,12 @@ def to_blocks(texts: Sequence[CorpusText], tokenizer: Any, *, block: int, object
         rows = []
         for ids in every:
             rows += [[tokenizer.cls_token_id, *ids[at : at + block - 2], tokenizer.sep_token_id] for at in range(0, len(ids), block - 2)]
-    pad = tokenizer.pad_token_id
-    return np.array([[*row, *[pad] * (block - len(row))] for row in rows], dtype=np.int64).reshape(-1, block)
+    return np.array([[*row, *[PADDING] * (block - len(row))] for row in rows], dtype=np.int64).reshape(-1, block)
 
 
 def masked(rows: Blocks, *, tokenizer: Any, share: float, chance: np.random.Generator) -> tuple[Blocks, NDArray[np.bool_]]:
     """Return blocks with tokens masked, and which ones are asked for (n, block)."""
-    special = np.isin(rows, np.array(sorted(set(tokenizer.all_special_ids)), dtype=np.int64))
+    special = np.isin(rows, np.array([PADDING, *sorted(set(tokenizer.all_special_ids))], dtype=np.int64))
     asked = (chance.random(rows.shape) < share) & ~special
     draw = chance.random(rows.shape)
     hidden = np.where(asked & (draw < 0.8), tokenizer.mask_token_id, rows)
@@ -128,6 +131,8 @@ class LanguageModel:
     tokenizer: Any
     recipe: PretrainingRecipe
     accelerator: Any
+    new: tuple[str, ...] = ()
+    """Names of the weights that the base did not have."""
 
     def loss(self, rows: Blocks, *, chance: np.random.Generator) -> tuple[Any, int]:
         """Return the summed negative log-likelihood, in nats, with gradients, and of how many tokens.
@@ -138,19 +143,18 @@ class LanguageModel:
         """
         import torch
 
-        device, pad = self.accelerator.device, self.tokenizer.pad_token_id
-        mask = torch.from_numpy((rows != pad).astype(np.int64)).to(device)
+        device, there = self.accelerator.device, rows != PADDING
+        shown, wanted = rows, np.where(there, rows, -100)
         if self.recipe.objective == "masked":
-            hidden, asked = masked(rows, tokenizer=self.tokenizer, share=self.recipe.mask, chance=chance)
-            wanted = torch.from_numpy(np.where(asked, rows, -100)).to(device)
-            with autocast(self.accelerator, self.recipe):
-                logits = self.model(input_ids=torch.from_numpy(hidden).to(device), attention_mask=mask).logits
-        else:
-            wanted = torch.from_numpy(np.where(rows != pad, rows, -100)).to(device)[:, 1:]
-            with autocast(self.accelerator, self.recipe):
-                logits = self.model(input_ids=torch.from_numpy(rows).to(device), attention_mask=mask).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), wanted.reshape(-1), ignore_index=-100, reduction="sum")
-        return loss, int((wanted != -100).sum())
+            shown, asked = masked(rows, tokenizer=self.tokenizer, share=self.recipe.mask, chance=chance)
+            wanted = np.where(asked, rows, -100)
+        ids, mask, labels = (torch.from_numpy(part).to(device) for part in (np.where(there, shown, 0), there.astype(np.int64), wanted))
+        with autocast(self.accelerator, self.recipe):
+            logits = self.model(input_ids=ids, attention_mask=mask).logits
+        if self.recipe.objective == "causal":
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), ignore_index=-100, reduction="sum")
+        return loss, int((labels != -100).sum())
 
     def measure(self, rows: Blocks, *, size: int = 32) -> tuple[float, int]:
         """Return the summed negative log-likelihood, in nats, of blocks and of how many tokens; the same tokens are masked each time."""
@@ -209,10 +213,14 @@ class PretrainingTask:
         return {"perplexity": round(together, 6)} | parts
 
 
-def load_encoder(base: Path) -> tuple[Any, Any]:
-    """Return an encoder with a masked-language head and its tokenizer; a sentence encoder has no such head, so it starts new, tied to the embeddings."""
+def load_encoder(base: Path) -> tuple[Any, Any, tuple[str, ...]]:
+    """Return an encoder with a masked-language head, its tokenizer, and the names of weights that are new.
+
+    A sentence encoder has no such head: it starts new, its output tied to the embeddings.
+    """
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-    with quiet():  # the head is new
-        model = AutoModelForMaskedLM.from_pretrained(base, use_safetensors=True, local_files_only=True)
-    return model, AutoTokenizer.from_pretrained(base, local_files_only=True)
+    load: Any = AutoModelForMaskedLM.from_pretrained  # with loading info a pair comes back, which the annotations do not say
+    with quiet():
+        model, loaded = load(base, use_safetensors=True, local_files_only=True, output_loading_info=True)
+    return model, AutoTokenizer.from_pretrained(base, local_files_only=True), tuple(sorted(loaded["missing_keys"]))

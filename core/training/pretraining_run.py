@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from core.training.context import RunContext
 from core.training.corpora import CorpusData, CorpusSplit, CorpusText, corpus_texts, split_texts
 from core.training.loop import Trained, ended_run, fingerprint, run
 from core.training.pretraining import (
+    PADDING,
     Blocks,
     DecoderShape,
     LanguageModel,
@@ -95,14 +96,14 @@ def run_pretraining(plan: PretrainingPlan, context: RunContext) -> TrainingRepor
     _load(model, trained)
     context.progress("measuring", 0, 0)
     after = {lang: model.measure(rows) for lang, rows in blocks.items()}
-    figures = _figures(before, after, found.split.held_out, objective=plan.training.objective)
+    figures = _figures(before, after, found.split.held_out, blocks, objective=plan.training.objective)
     samples = tuple(
         Sample(input=one.input, expected=one.expected, before=one.after, after=two.after)
         for one, two in zip(opening, _samples(model, found.split.held_out), strict=True)
     )
     facts = {
         "command": context.command, "recipe": plan.model_dump(mode="json"), "base": base.name if base else "", "base_sha256": base_sha256,
-        "data": [count.model_dump() for count in found.counts], "figures": [figure.model_dump() for figure in figures],
+        "new_weights": list(model.new), "data": [count.model_dump() for count in found.counts], "figures": [figure.model_dump() for figure in figures],
     }  # fmt: skip
     digest, size = save_language_model(model, context.folder / MODEL, facts)
     report = TrainingReport(
@@ -115,25 +116,24 @@ def run_pretraining(plan: PretrainingPlan, context: RunContext) -> TrainingRepor
 
 
 def _gather(plan: PretrainingPlan, context: RunContext) -> _Gathered:
-    parts: list[CorpusSplit] = []
-    counts = []
+    """Gather all texts, then part them together: a copy of a held-out text may stand in another entry."""
+    found: list[tuple[CorpusData, list[CorpusText]]] = []
     for entry in plan.data:
         context.progress(f"reading {entry.name}", 0, 0)
-        texts = corpus_texts(entry, domains=context.domains, data=context.data, seed=plan.training.seed)
-        split = split_texts(texts, share=plan.held_out, seed=plan.training.seed)
-        parts.append(split)
+        found.append((entry, corpus_texts(entry, domains=context.domains, data=context.data, seed=plan.training.seed)))
+    split = split_texts([text for _, texts in found for text in texts], share=plan.held_out, seed=plan.training.seed)
+    train, held_out = ({id(text) for text in part} for part in (split.train, split.held_out))
+    counts = []
+    for entry, texts in found:
+        numbers = [sum(id(text) in part for text in texts) for part in (train, held_out)]
         digest = hashlib.sha256("".join(f"{text.document}\0{text.text}\0" for text in texts).encode()).hexdigest()
         counts.append(
             DataCount(
-                name=entry.name, license="the domains' own" if entry.articles else entry.license, attribution=entry.attribution, train=len(split.train),
-                valid=0, test=len(split.held_out), leaks=split.copies, sha256=digest,
+                name=entry.name, license="the domains' own" if entry.articles else entry.license, attribution=entry.attribution, train=numbers[0],
+                valid=0, test=numbers[1], leaks=len(texts) - sum(numbers), sha256=digest,
             )
         )  # fmt: skip
-    whole = CorpusSplit(
-        train=tuple(text for part in parts for text in part.train), held_out=tuple(text for part in parts for text in part.held_out),
-        copies=sum(part.copies for part in parts),
-    )  # fmt: skip
-    return _Gathered(split=whole, counts=tuple(counts))
+    return _Gathered(split=split, counts=tuple(counts))
 
 
 def _base(plan: PretrainingPlan, context: RunContext) -> Path | None:
@@ -149,30 +149,36 @@ def prepare(plan: PretrainingPlan, train: Sequence[CorpusText], base: Path | Non
     """Return the model as it is before training; its weights follow from base, texts and seed.
 
     Raises:
-        UsageError: the block is longer than the base can read.
+        UsageError: the block is longer than the base can read. ModelError: the base's tokenizer lacks a mark that the objective needs.
     """
     import torch
     from accelerate import Accelerator
 
     recipe = plan.training
     torch.manual_seed(recipe.seed)
+    new: tuple[str, ...] = ()
     if base is None:
-        tokenizer = train_tokenizer(train, vocabulary=plan.decoder.vocabulary, context=recipe.block)
-        model = new_decoder(plan.decoder, vocabulary=len(tokenizer), context=recipe.block, seed=recipe.seed)
+        longest = max(recipe.block, plan.decoder.context)
+        tokenizer = train_tokenizer(train, vocabulary=plan.decoder.vocabulary, context=longest)
+        model = new_decoder(plan.decoder, vocabulary=len(tokenizer), context=longest, seed=recipe.seed)
     elif recipe.objective == "masked":
-        model, tokenizer = load_encoder(base)
+        model, tokenizer, new = load_encoder(base)
+        if None in (tokenizer.mask_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id):
+            raise ModelError(f"model '{base.name}' has a tokenizer without mask, beginning or end mark; name an encoder of the BERT kind")
     else:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         model = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"model '{base.name}' has a tokenizer without an end mark; name another base")
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
     longest = int(getattr(model.config, "max_position_embeddings", recipe.block) or recipe.block)
     if recipe.block > longest:
         raise UsageError(f"the recipe's block of {recipe.block} tokens is longer than the {longest} that the model reads; lower `block`")
     accelerator = Accelerator()
-    return LanguageModel(model=model.to(accelerator.device).eval(), tokenizer=tokenizer, recipe=recipe, accelerator=accelerator)
+    return LanguageModel(model=model.to(accelerator.device).eval(), tokenizer=tokenizer, recipe=recipe, accelerator=accelerator, new=new)
 
 
 def _train(plan: PretrainingPlan, context: RunContext, model: LanguageModel, split: CorpusSplit, held_out: dict[str, Blocks], stated: str) -> Trained | None:
@@ -189,8 +195,18 @@ def _load(model: LanguageModel, trained: Trained) -> None:
             parameter.copy_(torch.from_numpy(trained.tensors[name]))
 
 
-def _figures(before: dict[str, tuple[float, int]], after: dict[str, tuple[float, int]], texts: Sequence[CorpusText], *, objective: str) -> tuple[Figure, ...]:
-    """Return perplexity, and for a decoder bits per byte, which does not depend on the tokenizer, over all held-out texts and by language."""
+def _figures(
+    before: Mapping[str, tuple[float, int]],
+    after: Mapping[str, tuple[float, int]],
+    texts: Sequence[CorpusText],
+    blocks: Mapping[str, Blocks],
+    *,
+    objective: str,
+) -> tuple[Figure, ...]:
+    """Return perplexity, and for a decoder bits per byte, over all held-out texts and by language.
+
+    Bits per byte do not depend on the tokenizer: mean nats of a token, divided by ln 2, times tokens per byte (Gao et al., "The Pile", 2020, section 3.1).
+    """
     groups = {"all": list(before), **({lang: [lang] for lang in before} if len(before) > 1 else {})}
     figures = []
     for group, langs in groups.items():
@@ -200,15 +216,16 @@ def _figures(before: dict[str, tuple[float, int]], after: dict[str, tuple[float,
         figures.append(Figure(metric="perplexity", group=group, n=tokens, before=round(old, 3), after=round(new, 3)))
         if objective == "causal":
             size = sum(len(text.text.encode()) for text in texts if text.lang in langs)
-            old, new = (nats / math.log(2) / size for nats in sums)
+            every = sum(int((blocks[lang] != PADDING).sum()) for lang in langs)
+            old, new = (nats / tokens / math.log(2) * every / size for nats in sums)
             figures.append(Figure(metric="bits_per_byte", group=group, n=size, before=round(old, 4), after=round(new, 4)))
     return tuple(figures)
 
 
 def _samples(model: LanguageModel, texts: Sequence[CorpusText]) -> list[Sample]:
     """Return how a decoder goes on from held-out beginnings, or what an encoder puts for a masked word."""
-    step = max(1, len(texts) // SAMPLES)
-    chosen = list(texts)[::step][:SAMPLES]
+    count = min(SAMPLES, len(texts))
+    chosen = [texts[n * len(texts) // count] for n in range(count)]
     return [_continued(model, text) if model.recipe.objective == "causal" else _filled(model, text) for text in chosen]
 
 

@@ -131,7 +131,7 @@ def measure(found: Assembled, *, encoder: Encoder, tuned: Encoder, texts: Encode
 
 
 def _set_of(pair: Pair) -> str:
-    return pair.id.rpartition(":")[0]
+    return pair.id.partition(":")[0]
 
 
 def _figures(group: str, before: NDArray[np.int64], after: NDArray[np.int64]) -> list[Figure]:

@@ -14,6 +14,7 @@ from core.training.context import RunContext
 from core.training.report import TrainingReport
 
 TASKS = {
+    "generator": ("core.training.generator_run:GeneratorPlan", "core.training.generator_run:run_generator"),
     "pretraining": ("core.training.pretraining_run:PretrainingPlan", "core.training.pretraining_run:run_pretraining"),
     "reader": ("core.training.reader_run:ReaderPlan", "core.training.reader_run:run_reader"),
     "retrieval": ("core.training.plan:RetrievalPlan", "core.training.retrieval_run:run_retrieval"),

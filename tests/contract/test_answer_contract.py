@@ -96,7 +96,10 @@ def test_search_json_has_ranked_passages(cli: CommandLine) -> None:
         (["eval", "garden", "--set", "none.jsonl"], 2, "no such eval set: 'none.jsonl'"),
         (["remove", "garden", "no-such-document"], 2, "no document 'no-such-document' in library 'garden'"),
         (["add", "garden", "no-such-path"], 2, "no such file or folder: 'no-such-path'"),
-        (["pack", "garden"], 1, "comes with"),
+        (["pack", "gardn"], 2, "unknown domain 'gardn': did you mean 'garden'?"),
+        (["unpack", "none.domainkit"], 2, "no file 'none.domainkit'"),
+        (["eval", "garden", "--compare", "one", "two"], 2, "no run is called 'one'"),
+        (["eval", "garden", "--resume"], 2, "no unfinished run to go on with"),
         (["medical"], 2, ""),
         (["ask"], 2, ""),
         (["ask", "garden", "x", "--no-such-option"], 2, ""),
@@ -181,7 +184,7 @@ def test_process_keeps_stdout_pure_and_exit_codes_true(cli: CommandLine, tmp_pat
     batch = cli.process("ask", "garden", "--batch", str(path), "--json")
     assert batch.code == 0, batch.err
     assert [line["id"] for line in batch.lines] == ["a", "\udc80"]
-    for arguments, code in ((["ask", "gardn", "x", "--json"], 2), (["unpack", "x"], 1), (["ask", "garden", "\udcff", "--json"], 2)):
+    for arguments, code in ((["ask", "gardn", "x", "--json"], 2), (["unpack", "x"], 2), (["ask", "garden", "\udcff", "--json"], 2)):
         outcome = cli.process(*arguments)
         assert (outcome.code, outcome.out) == (code, "")
         assert outcome.advice

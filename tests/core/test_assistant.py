@@ -138,7 +138,7 @@ def test_ask_in_a_wanted_language(make: Make) -> None:
 def test_ask_obeys_the_domains_threshold(make: Make, threshold: float) -> None:
     answer = make(threshold=threshold).ask("When should tulip bulbs be planted?")
     assert answer.status is (Status.ANSWERED if threshold == 0 else Status.ABSTAINED)
-    assert answer.calibrated
+    assert not answer.calibrated  # fitted on another corpus
 
 
 def test_ask_locks_what_a_model_says(make: Make) -> None:

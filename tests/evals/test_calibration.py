@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from core.abstention import load_calibration
+from core.abstention import Calibration, Threshold, load_calibration, void_reasons
 from core.assistant import Assistant
 from core.errors import UsageError
 from core.manifest import EvalItem, load_manifest
+from core.ranking import weights_sha256
 from core.registry import Domain
 from core.settings import Settings
-from evals.calibration import Observation, calibrate_domain, fit_threshold, model_sha256, observe
+from evals.calibration import Observation, calibrate_domain, fit_threshold, fit_thresholds, observe
 
 
 def observation(confidence: float, right: bool, *, answerable: bool = True) -> Observation:
@@ -137,10 +138,53 @@ def test_calibrate_domain_writes_what_the_assistant_then_uses(garden: Domain, se
     assert set(calibration.thresholds) == {"en"}
     assert calibration.thresholds["en"].wrong_rate <= 0.05
     assert calibration.thresholds["en"].coverage == 1.0
-    assert calibration.model_sha256 == model_sha256()
+    assert calibration.model_sha256 == weights_sha256()
     assert load_calibration(folder / "calibration.json") == calibration
-    answer = Assistant(own, settings=settings).ask("When should tulip bulbs be planted?")
-    assert answer.calibrated and answer.status == "answered"
+    assistant = Assistant(own, settings=settings)
+    answer = assistant.ask("When should tulip bulbs be planted?")
+    assert answer.status == "answered"
+    # Sixteen questions can promise nothing.
+    assert not answer.calibrated and not calibration.thresholds["en"].promised
+    assert assistant.uncalibrated("en") == "there were too few questions to fit a threshold that keeps the promise"
+    assert assistant.uncalibrated("zh") == "no threshold was fitted for this domain and language"
+
+
+def test_thresholds_of_enough_questions_keep_a_promise_over_both_languages() -> None:
+    english = sample(250, seed=1)
+    chinese = [Observation(lang="zh", confidence=o.confidence, right=o.right, answerable=o.answerable) for o in sample(90, seed=2)]
+    thresholds, promise = fit_thresholds([*english, *chinese], max_wrong_rate=0.05, delta=0.1)
+    assert thresholds["en"].value == thresholds["zh"].value and thresholds["en"].promised
+    assert promise.answered > 100 and promise.wrong / promise.answered < 0.05 and promise.p <= 0.1
+    given = [o for o in [*english, *chinese] if o.confidence >= thresholds["en"].value]
+    assert (len(given), sum(not o.right for o in given)) == (promise.answered, promise.wrong)
+
+
+def test_promise_is_broken_in_no_more_draws_than_its_probability_allows() -> None:
+    pool = sample(20_000, seed=11)
+    broken = 0
+    for seed in range(200):
+        drawn = random.Random(seed).sample(pool, 200)
+        thresholds, promise = fit_thresholds(drawn, max_wrong_rate=0.05, delta=0.1)
+        broken += bool(promise.answered) and wrong_rate(pool, thresholds["en"].value)[0] > 0.05
+    assert broken <= 0.1 * 200 + 2 * (200 * 0.1 * 0.9) ** 0.5
+
+
+def test_thresholds_are_void_when_corpus_ranking_or_adapter_changed() -> None:
+    fitted = Calibration(corpus_sha256="c", model_sha256="m", adapter="a", thresholds={})
+    assert void_reasons(fitted, corpus_sha256="c", model_sha256="m", adapter="a") == []
+    assert void_reasons(fitted, corpus_sha256="x", model_sha256="m", adapter="") == ["corpus", "adapter"]
+    assert void_reasons(fitted, corpus_sha256="c", model_sha256="x", adapter="a") == ["ranking model"]
+
+
+def test_answers_say_that_they_are_uncalibrated_after_a_document_was_added(garden: Domain, settings: Settings, assistant: Assistant) -> None:
+    threshold = Threshold(value=0.01, items=200, coverage=1.0, wrong_rate=0.0)
+    fitted = Calibration(corpus_sha256=assistant.library.corpus_sha256(), model_sha256=weights_sha256(), thresholds={"en": threshold})
+    mine = Assistant(garden, settings=settings, encoder=assistant.encoder)
+    mine.__dict__["calibration"] = fitted
+    assert mine.ask("When should tulip bulbs be planted?").calibrated
+    mine.__dict__["calibration"] = fitted.model_copy(update={"corpus_sha256": "another"})
+    assert not mine.ask("When should tulip bulbs be planted?").calibrated
+    assert mine.uncalibrated("en") == "corpus changed since the threshold was fitted"
 
 
 def test_calibrate_domain_refuses_too_few_items(garden: Domain, settings: Settings, tmp_path: Path, garden_library: object) -> None:

@@ -13,7 +13,9 @@ from core.registry import Domain
 from core.settings import Settings
 from core.types import Status
 from evals.datasets import load_items
+from evals.lockfile import changed, make_lock, tree_sha256
 from evals.runner import Run, aggregate, judge, list_runs, load_run, run_domain
+from evals.runs import find_run
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def test_judge_says_in_words_what_was_wrong(assistant: Assistant) -> None:
 
 def test_aggregate_leaves_metrics_without_items_out(run: Run) -> None:
     only = [item for item in run.items if item.id == "g3"]
-    assert {score.metric for score in aggregate(only)} == {"escalation", "status", "spans_hold"}
+    assert {score.metric for score in aggregate(only)} == {"right", "escalation", "status", "spans_hold"}
     assert aggregate([]) == ()
 
 
@@ -182,3 +184,68 @@ def test_run_of_odd_questions_is_read_back(garden: Domain, own: Settings, assist
 def test_run_folder_can_be_moved(run: Run, own: Settings, tmp_path: Path) -> None:
     moved = Path(shutil.move(list_runs(own, "garden")[0].path, tmp_path / "kept"))
     assert load_run(moved).scores == run.scores
+
+
+def test_killed_run_goes_on_where_it_was(run: Run, garden: Domain, own: Settings, assistant: Assistant, tmp_path: Path) -> None:
+    def stop(name: str, done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run_domain(garden, settings=own, assistant=assistant, progress=stop, out=out)
+    with (out / "items.jsonl").open("a") as file:
+        file.write('{"id": "half')
+    with pytest.raises(UsageError, match="--resume goes on with it"):
+        run_domain(garden, settings=own, assistant=assistant, out=out)
+    asked: list[int] = []
+    again = run_domain(garden, settings=own, assistant=assistant, out=out, resume=True, progress=lambda name, done, total: asked.append(done))
+    assert asked == [2, 3, 4] and again.scores == run.scores
+    with pytest.raises(UsageError, match="'out' is finished"):
+        run_domain(garden, settings=own, assistant=assistant, out=out, resume=True)
+
+
+def test_unfinished_run_of_something_else_is_not_gone_on_with(garden: Domain, own: Settings, assistant: Assistant) -> None:
+    def stop(name: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_domain(garden, settings=own, assistant=assistant, progress=stop)
+    with pytest.raises(UsageError, match="cannot go on: evals changed since"):
+        run_domain(garden, settings=own, assistant=assistant, limit=2, resume=True)
+    assert len(run_domain(garden, settings=own, assistant=assistant, resume=True).items) == 4
+    with pytest.raises(UsageError, match="no unfinished run"):
+        run_domain(garden, settings=own, assistant=assistant, resume=True)
+
+
+def test_order_and_number_at_a_time_change_no_score(run: Run, garden: Domain, own: Settings, assistant: Assistant) -> None:
+    other = run_domain(garden, settings=own, assistant=assistant, jobs=3, seed=5)
+    values = {(score.metric, score.slice): (score.value, score.n) for score in run.scores}
+    assert {(score.metric, score.slice): (score.value, score.n) for score in other.scores} == values
+    assert other.lock == run.lock
+
+
+def test_lock_follows_from_what_scores_follow_from(run: Run, garden: Domain, own: Settings, assistant: Assistant, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(garden.folder, tmp_path / "garden"))
+    (folder / "policy" / "more.toml").write_text("# a change\n")
+    assert run.lock is not None and run.environment is not None and run.cost is not None
+    changed_policy = make_lock(assistant, load_items(garden)).model_copy(update={"policy": tree_sha256(folder / "policy")})
+    assert changed(run.lock, make_lock(assistant, load_items(garden))) == []
+    assert changed(run.lock, changed_policy) == ["policy"]
+    assert changed(run.lock, make_lock(assistant, load_items(garden)[:2])) == ["evals"]
+    assert tree_sha256(tmp_path / "none") == ""
+    assert run.cost.tokens_read > run.cost.tokens_written > 0
+
+
+def test_run_is_found_by_folder_id_end_and_latest(run: Run, own: Settings) -> None:
+    path = own.home / "runs" / "garden" / run.id
+    assert {find_run(own, "garden", name) for name in (str(path), run.id, run.id[-4:], "latest")} == {path}
+    with pytest.raises(UsageError, match=f"no run is called 'nope'; name a folder or one of: {run.id}"):
+        find_run(own, "garden", "nope")
+
+
+def test_marks_of_an_answer_say_how_early_the_passage_came(run: Run) -> None:
+    marks = next(item for item in run.items if item.id == "g1").marks
+    assert marks["recall_at_1"] == marks["mrr_at_10"] == marks["ndcg_at_10"] == marks["citation_precision"] == 1.0
+    assert marks["wrong"] == 0.0 and "abstention" not in marks
+    assert "passage_right" not in next(item for item in run.items if item.id == "g2").marks

@@ -217,7 +217,14 @@ def test_search_shows_one_passage_per_document_unless_asked_for_all(cli: Command
 def test_eval_stores_a_run_and_gates_on_the_manifests_floors(cli: CommandLine, tmp_path: Path) -> None:
     result = cli("eval", "garden", "--out", str(tmp_path / "run"), "--json").json
     assert (result["items"], result["gate"]) == (4, {"checked": False, "failed": []})
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json", "items.jsonl", "scores.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "config.json",
+        "cost.json",
+        "environment.json",
+        "items.jsonl",
+        "lock.json",
+        "scores.json",
+    ]
     refused = cli("eval", "garden", "--out", str(tmp_path / "run"))
     assert "'run' is not empty; name a new folder with --out" in refused.advice
     manifest = cli.domains / "domain.toml"
@@ -226,6 +233,26 @@ def test_eval_stores_a_run_and_gates_on_the_manifests_floors(cli: CommandLine, t
     manifest.write_text(manifest.read_text() + "no_such_metric = 0.1\n")
     failed = cli("eval", "garden", "--gate", "--json")
     assert (failed.code, failed.json["gate"]["failed"]) == (1, ["no_such_metric is missing from the run"])
+
+
+def test_eval_compares_runs_gates_against_one_and_writes_junit(cli: CommandLine, tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    assert cli("eval", "garden", "--out", str(first)).code == 0
+    again = cli("eval", "garden", "--out", str(second), "--gate", "--baseline", str(first), "--seed", "4", "--junit", str(tmp_path / "j.xml"), "--json")
+    assert (again.code, again.json["gate"]) == (0, {"checked": True, "failed": []})
+    assert (second / "gate.json").is_file() and "<testcase" in (tmp_path / "j.xml").read_text()
+    found = cli("eval", "garden", "--compare", str(first), str(second), "--json").json
+    assert (found["items"], found["flips"], found["changed"]) == (4, [], [])
+    assert "no item flipped" in cli("eval", "garden", "--compare", str(first), str(second)).out
+
+
+def test_pack_is_unpacked_elsewhere_and_answers(cli: CommandLine, tmp_path: Path) -> None:
+    packed = cli("pack", "garden", "--out", str(tmp_path), "--json").json
+    assert packed["files"] > 5 and Path(packed["path"]).is_file()
+    assert "--replace puts the pack in its place" in cli("unpack", packed["path"]).advice
+    made = cli("unpack", packed["path"], "--into", str(tmp_path / "there"), "--json", DOMAINKIT_DOMAINS="")
+    assert (made.code, made.json["sha256"]) == (0, packed["sha256"])
+    assert (tmp_path / "there" / "garden" / "domain.toml").is_file()
 
 
 def test_eval_of_a_file_with_a_bad_line_names_it(cli: CommandLine, tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def ask(
             output.emit(answer.model_dump(mode="json"))
         else:
             output.show_answer(answer)
+            if not answer.calibrated:
+                output.note(f"uncalibrated: {assistant.uncalibrated(answer.lang)}; `domainkit calibrate {answer.domain}` fits it")
         return
     bad = 0
     for item_id, item, problem in output.read_batch(batch, field="question"):

@@ -165,3 +165,12 @@ def calibrate(domain: DomainArgument, as_json: JsonOption = False) -> None:
                 f"  {lang}: answer at confidence ≥ {threshold.value:.3f}; on {threshold.items} dev items {threshold.coverage:.1%} of the answerable "
                 f"are answered, {threshold.wrong_rate:.1%} of the answers are wrong"
             )
+        promise = calibration.promise
+        if promise is not None and promise.answered:
+            output.say(
+                f"  at most {promise.risk:.0%} of the answers are wrong, with probability {1 - promise.delta:.0%} ({promise.wrong} of {promise.answered} were)"
+            )
+        elif promise is not None:
+            output.say(
+                f"  {promise.items} dev items are too few, or too often wrong, to promise that at most {promise.risk:.0%} of the answers are: answers say that they are uncalibrated"
+            )

@@ -45,7 +45,7 @@ def stop_at_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="retrieval, reader or pretraining.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="retrieval, reader, generator or pretraining.")],
     domain: Annotated[str, typer.Argument(metavar="[DOMAIN]", help="Whose adapter it becomes; a reader or a pre-trained model is no domain's.")] = "",
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A TOML recipe; by default adapter/recipe.toml of the domain.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of the public data that the recipe names.")] = None,
@@ -72,8 +72,8 @@ def train(
             if recipe or found is None
             else f"no recipe '{path.name}' for domain '{found.name}'; name one with --recipe (CONTRIBUTING.md shows an example)"
         )
-    if install and found is None:
-        raise UsageError("--install puts an adapter into a domain; name the domain")
+    if install and (found is None or task != "retrieval"):
+        raise UsageError("--install puts a query adapter into a domain; only `domainkit train retrieval DOMAIN` makes one")
     plan = read_plan(path.read_text("utf-8"), chosen.plan)
     folder = out or settings.home / "training" / (found.name if found else "shared") / task
     items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
