@@ -111,7 +111,7 @@ def _check_adapter(findings: Findings, folder: Path) -> None:
             findings.error(path, "does not have the hash that card.json states; restore the file or train again")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in pairs and name not in {"card.json", "README.md"}:
+        if path.is_file() and name not in pairs and name not in {"card.json", "README.md", "recipe.toml"}:
             findings.error(path, "not listed in card.json; remove it or train again")
 
 
