@@ -95,13 +95,13 @@ def test_failure_brings_the_replaced_domain_back(garden: Domain, tmp_path: Path,
 
 
 def test_code_is_unpacked_only_when_that_is_said(tmp_path: Path) -> None:
-    medical = discover(Settings(home=tmp_path / "home")).get("education")
-    if medical.manifest.tools is None:
-        pytest.skip("no shipped domain has tools")
-    path = pack(medical, out=tmp_path).path
+    folder = Path(__file__).resolve().parents[1] / "plugin_package" / "src" / "acme_gardening"
+    path = pack(Domain(manifest=load_manifest(folder), folder=folder, door="test"), out=tmp_path).path
+    assert read_index(path).code == "tools.py"
     with pytest.raises(UsageError, match="--allow-code"):
         unpack(path, into=tmp_path / "there")
     assert not (tmp_path / "there").exists()
+    assert (unpack(path, into=tmp_path / "there", allow_code=True).path / "tools.py").is_file()
 
 
 def test_unpacked_domain_takes_the_place_of_the_built_in_one(tmp_path: Path) -> None:
