@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.errors import LibraryError, UsageError
 from core.library_schema import KEYWORD_WEIGHTS, SCHEMA, SCHEMA_VERSION, Candidate, DocumentRow, Generation, StoredPassage, StoredQuestion, passage_of
-from core.types import Language, Passage
+from core.types import Document, Language, Page, Passage
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -250,6 +250,33 @@ class LibraryReader:
         if row is None:
             raise UsageError(f"document {document_id[:12]}… has no page {page}")
         return str(row["text"])
+
+    @reading
+    def added_documents(self) -> list[str]:
+        """Return the ids of live documents that people added, in the order in which their passages are stored."""
+        rows = self.connect().execute(
+            "SELECT d.id FROM documents d LEFT JOIN passages p ON p.document_id=d.id WHERE removed_at IS NULL AND scope<>'corpus' "
+            "GROUP BY d.id ORDER BY MIN(p.row) IS NULL, MIN(p.row), d.id"
+        )
+        return [row["id"] for row in rows]
+
+    @reading
+    def document(self, document_id: str) -> Document:
+        """Return a stored document with the text of its pages; the blocks that passages were cut from are not kept.
+
+        Raises:
+            UsageError: there is none of this id.
+        """
+        connection = self.connect()
+        row = connection.execute("SELECT * FROM documents WHERE id=?", (document_id,)).fetchone()
+        if row is None:
+            raise UsageError(f"no document '{document_id[:80]}' in library '{self.folder.name}'")
+        pages = connection.execute("SELECT number, text FROM pages WHERE document_id=? ORDER BY ordinal", (document_id,))
+        return Document(
+            id=row["id"], external_id=row["external_id"], title=row["title"], source=row["source"], lang=row["lang"],
+            pages=tuple(Page(number=page["number"], text=page["text"], blocks=()) for page in pages),
+            scope=row["scope"], url=row["url"], aliases=tuple(json.loads(row["aliases"])), context=row["context"], file_sha256=row["file_sha256"],
+        )  # fmt: skip
 
     @reading
     def passages_of(self, document_id: str) -> list[Passage]:

@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from core.settings import ROOT, Settings, get_settings
 ENTRY_POINT_GROUP = "domainkit.domains"
 BUILT_IN, UNPACKED = "built-in", "unpacked"
 """Doors. A domain unpacked under the home takes the place of a built-in one of its name: that is how a team passes an improved one on."""
+REPLACED = re.compile(r"(?P<name>[a-z][a-z0-9_]*)\.replaced-\d+")
+"""Folder of a domain while another takes its place; it serves for as long as the new one does not stand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,17 +84,24 @@ def _is_domain(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def _children(folder: Path) -> list[Path]:
+    """Return the domain folders in a folder, sorted."""
+    found = [child for child in sorted(folder.iterdir()) if _is_domain(child)]
+    names = {child.name for child in found}
+    return [child for child in found if not ((replaced := REPLACED.fullmatch(child.name)) and replaced["name"] in names)]
+
+
 def _folders(settings: Settings) -> Iterator[tuple[Path, str] | Broken]:
-    yield from ((child, BUILT_IN) for child in sorted((ROOT / "domains").iterdir()) if _is_domain(child))
+    yield from ((child, BUILT_IN) for child in _children(ROOT / "domains"))
     unpacked = unpacked_folder(settings)
     if unpacked.is_dir():
-        yield from ((child, UNPACKED) for child in sorted(unpacked.iterdir()) if _is_domain(child))
+        yield from ((child, UNPACKED) for child in _children(unpacked))
     for entry in filter(None, settings.domains.split(os.pathsep)):
         path = Path(entry).expanduser()
         if _is_domain(path):
             yield path, entry
         elif path.is_dir():
-            yield from ((child, entry) for child in sorted(path.iterdir()) if _is_domain(child))
+            yield from ((child, entry) for child in _children(path))
         else:
             reason = f"DOMAINKIT_DOMAINS: '{entry}' is not a folder; name folders that hold a {MANIFEST}, or remove it"
             yield Broken(name=path.name, door=entry, reason=reason)

@@ -68,13 +68,17 @@ def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
             yield Span(start=at, end=span.end)
 
 
+def passage_id(document_id: str, *, page: int | None, start: int, end: int) -> str:
+    """Return the SHA-256 of a passage's document and span, in hex."""
+    return hashlib.sha256(f"{document_id}\0{page}\0{start}\0{end}".encode()).hexdigest()
+
+
 def _passage(document: Document, page: Page, sentences: list[Span], headings: list[tuple[int, str]]) -> Passage:
     start, end = sentences[0].start, sentences[-1].end
     names = [document.title, *([document.context] if document.context else [])]
     names += [name for _, name in headings if name != document.title]
-    digest = hashlib.sha256(f"{document.id}\0{page.number}\0{start}\0{end}".encode()).hexdigest()
     return Passage(
-        id=digest,
+        id=passage_id(document.id, page=page.number, start=start, end=end),
         document_id=document.id,
         page=page.number,
         start=start,

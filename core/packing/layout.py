@@ -6,30 +6,38 @@ damage and careless change, not a forger, who can hash as well: who sent a pack 
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from core.errors import IntegrityError
 from core.types import Frozen
 
 SUFFIX = ".domainkit"
 INDEX = "pack.json"
+DOCUMENTS = "added-documents.jsonl"
+"""Member that holds the documents that people added; it is no file of the domain's folder."""
 DIGEST_BYTES = 32
+BLOCK = 1 << 20
 MAX_FILES = 20_000
 MAX_FILE_BYTES = 512 * 1024**2
 MAX_TOTAL_BYTES = 4 * 1024**3
 MAX_INDEX_BYTES = 8 * 1024**2
-MAX_RATIO = 200
-"""Times that a member may grow when it is unpacked; plain text grows by about four."""
+MAX_DIRECTORY_BYTES = 16 * 1024**2
+MAX_RATIO = 100
+"""Times that a member may grow when it is unpacked; plain text grows by about four. What would grow by more is stored as it is."""
 MAX_NAME = 240
 MAX_DEPTH = 12
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|clock\$|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])(?:\..*)?", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Progress = Callable[[str, int, int], None]
+"""Called with a name, what is done and the total."""
 
 
 class PackedFile(Frozen):
@@ -41,6 +49,14 @@ class PackedFile(Frozen):
     sha256: Digest
 
 
+class PackedDocuments(Frozen):
+    """The member that holds the documents that people added to the domain's library."""
+
+    count: int = Field(ge=1, le=10_000_000)
+    size: int = Field(ge=1, le=MAX_FILE_BYTES)
+    sha256: Digest
+
+
 class PackIndex(Frozen):
     """``pack.json``."""
 
@@ -49,8 +65,11 @@ class PackIndex(Frozen):
     version: str = Field(min_length=1, max_length=40)
     kit: str = Field(min_length=1, max_length=40)
     """Version of the kit that wrote it."""
+    encoder: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of the weights of the base encoder that heads, adapter and thresholds belong to; empty where it is not known."""
     code: str = ""
     """Name of the tools module, which is code; empty where there is none."""
+    documents: PackedDocuments | None = None
     files: tuple[PackedFile, ...] = Field(min_length=1, max_length=MAX_FILES)
 
     @model_validator(mode="after")
@@ -60,12 +79,20 @@ class PackIndex(Frozen):
             reason = bad_name(name)
             if reason:
                 raise ValueError(f"file '{name[:80]}' {reason}")
-        if len({folded(name) for name in names}) != len(names):
+        held = {folded(name) for name in names}
+        if len(held) != len(names):
             raise ValueError("two files have one name, or names that differ in case alone")
+        folders: dict[str, str] = {}
+        for folder in itertools.chain.from_iterable(folders_of(name) for name in names):
+            if folders.setdefault(folded(folder), folder) != folder:
+                raise ValueError(f"folders '{folder[:60]}' and '{folders[folded(folder)][:60]}' differ in case alone")
+            if folded(folder) in held:
+                raise ValueError(f"'{folder[:80]}' is a file and a folder")
         if sum(file.size for file in self.files) > MAX_TOTAL_BYTES:
             raise ValueError(f"holds more than {MAX_TOTAL_BYTES // 1024**3} GB")
-        if INDEX in names:
-            raise ValueError(f"lists '{INDEX}' itself")
+        reserved = {INDEX, DOCUMENTS} & held
+        if reserved:
+            raise ValueError(f"lists '{min(reserved)}', a name that packs keep for themselves")
         return self
 
 
@@ -79,12 +106,21 @@ class PackSummary(Frozen):
     bytes: int
     sha256: str
     """Of the pack."""
+    encoder: str = ""
     code: str = ""
+    documents: int = 0
+    """How many documents that people added are in the pack."""
+
+
+def folders_of(name: str) -> list[str]:
+    """Return the folders that a file's name passes through, the outermost first."""
+    parts = name.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def folded(name: str) -> str:
-    """Return a name as file systems that ignore case and composition see it."""
-    return unicodedata.normalize("NFC", name).casefold()
+    """Return a name as file systems that ignore case and composition see it (canonical caseless matching, Unicode 15, D145)."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 def bad_name(name: str) -> str:
@@ -103,6 +139,13 @@ def bad_name(name: str) -> str:
     if unicodedata.normalize("NFC", name) != name:
         return "is not in Unicode's composed form"
     return ""
+
+
+def first_reason(error: ValidationError) -> str:
+    """Return the first fault that a schema found, with its place."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return (f"{where}: " if where else "") + first["msg"].removeprefix("Value error, ")
 
 
 def damaged(name: str, reason: str) -> IntegrityError:

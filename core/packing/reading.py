@@ -1,40 +1,43 @@
-"""Installs a pack: its hash first, then its index, then file by file into a folder that becomes the domain's only when all of it is sound."""
+"""Reads a pack without trusting it: the hash of the file, the shape of the ZIP, the index, then each member by size and hash. Installs nothing."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-import shutil
-import tempfile
+import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from pydantic import ValidationError
 
-from core.checking import check_folder
-from core.errors import CheckFailed, DomainkitError, UsageError
-from core.manifest import load_manifest
-from core.models.adapters import CONFIG, check_adapter
+from core.errors import UsageError
 from core.packing.layout import (
+    BLOCK,
     DIGEST_BYTES,
+    DOCUMENTS,
     INDEX,
+    MAX_DIRECTORY_BYTES,
+    MAX_FILES,
     MAX_INDEX_BYTES,
     MAX_RATIO,
     MAX_TOTAL_BYTES,
     PackedFile,
     PackIndex,
-    PackSummary,
+    Progress,
     damaged,
-    folded,
+    first_reason,
 )
 
-BLOCK = 1 << 20
-SHOWN = 3
-Progress = Callable[[str, int, int], None]
+SLACK = 4_096
+"""Bytes that any member may grow by, whatever its ratio: a small file of equal lines is no bomb."""
+_END = struct.Struct("<4s4H2LH")
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, OSError, NotImplementedError, RuntimeError, EOFError, struct.error)
 
 
 class _Body(io.RawIOBase):
@@ -66,180 +69,176 @@ class _Body(io.RawIOBase):
         return len(data)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenPack:
+    """A pack whose hash, shape and index are sound; its members have not been read. ``sha256`` is the whole file's."""
+
+    name: str
+    archive: zipfile.ZipFile
+    index: PackIndex
+    sha256: str
+
+
 def read_index(path: Path) -> PackIndex:
     """Return what a pack holds, after its hash was checked.
 
     Raises:
         UsageError: there is no such file. IntegrityError: it was changed or is no pack.
     """
-    with _opened(path) as (archive, _):
-        return _index(archive, path.name)
+    with opened(path) as pack:
+        return pack.index
 
 
-class _opened:
-    """Opens a pack whose last bytes are the hash of all others."""
+@contextmanager
+def opened(path: Path) -> Iterator[OpenPack]:
+    """Open a pack: its hash first, which is over before the ZIP is parsed, then the ZIP's own directory, then the index.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> tuple[zipfile.ZipFile, str]:
-        name = self._path.name
-        if not self._path.is_file():
-            raise UsageError(f"no file '{name}'; name a pack that `domainkit pack` wrote")
-        self._file = self._path.open("rb")
+    Raises:
+        UsageError: there is no such file. IntegrityError: it was changed or is no pack.
+    """
+    if not path.is_file():
+        raise UsageError(f"no file '{path.name}'; name a pack that `domainkit pack` wrote")
+    with path.open("rb") as file:
+        whole, length = _hashed(file, path.name)
+        _check_directory(file, length, path.name)
         try:
-            size = os.fstat(self._file.fileno()).st_size
-            if not DIGEST_BYTES < size <= MAX_TOTAL_BYTES:
-                raise damaged(name, "is too short or too long to be a pack")
-            digest, whole, left = hashlib.sha256(), hashlib.sha256(), size - DIGEST_BYTES
-            while left and (block := self._file.read(min(BLOCK, left))):
-                digest.update(block)
-                whole.update(block)
-                left -= len(block)
-            stated = self._file.read(DIGEST_BYTES)
-            if digest.digest() != stated:
-                raise damaged(name, "was changed or cut short on its way (its hash does not fit)")
-            whole.update(stated)
-            try:
-                self._archive = zipfile.ZipFile(io.BufferedReader(_Body(self._file, size - DIGEST_BYTES)))
-            except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-                raise damaged(name, "is no pack") from error
-            return self._archive, whole.hexdigest()
-        except BaseException:
-            self._file.close()
-            raise
+            archive = zipfile.ZipFile(io.BufferedReader(_Body(file, length)))
+        except _UNREADABLE as error:
+            raise damaged(path.name, "is no pack") from error
+        with archive:
+            yield OpenPack(name=path.name, archive=archive, index=_index(archive, path.name), sha256=whole)
 
-    def __exit__(self, *error: object) -> None:
-        self._archive.close()
-        self._file.close()
+
+def _hashed(file: IO[bytes], name: str) -> tuple[str, int]:
+    """Return the SHA-256 of the whole file and how many bytes stand before its digest, which must be theirs."""
+    size = os.fstat(file.fileno()).st_size
+    if not DIGEST_BYTES < size <= MAX_TOTAL_BYTES:
+        raise damaged(name, "is too short or too long to be a pack")
+    digest, left = hashlib.sha256(), size - DIGEST_BYTES
+    while left and (block := file.read(min(BLOCK, left))):
+        digest.update(block)
+        left -= len(block)
+    stated = file.read(DIGEST_BYTES)
+    if digest.digest() != stated:
+        raise damaged(name, "was changed or cut short on its way (its hash does not fit)")
+    digest.update(stated)
+    return digest.hexdigest(), size - DIGEST_BYTES
+
+
+def _check_directory(file: IO[bytes], length: int, name: str) -> None:
+    """Refuse a ZIP that has anything before or behind it, is of the 64-bit kind, or whose directory is too large to be read into memory.
+
+    Layout: APPNOTE.TXT of PKWARE, 4.3.16 (end of central directory record).
+    """
+    if length < _END.size:
+        raise damaged(name, "is no pack")
+    file.seek(length - _END.size)
+    mark, disk, first_disk, here, entries, size, offset, comment = _END.unpack(file.read(_END.size))
+    file.seek(max(0, length - _END.size - 20))
+    large = file.read(4) == b"PK\x06\x07"
+    if mark != b"PK\x05\x06" or disk or first_disk or here != entries or comment or large:
+        raise damaged(name, "is no pack")
+    if offset + size != length - _END.size or size > MAX_DIRECTORY_BYTES or entries > MAX_FILES + 2:
+        raise damaged(name, "has more in it than a pack lists, or more files than a pack may have")
 
 
 def _index(archive: zipfile.ZipFile, name: str) -> PackIndex:
     members = archive.infolist()
-    if not members or members[0].filename != INDEX or members[0].file_size > MAX_INDEX_BYTES:
+    if not members or members[0].filename != INDEX or members[0].header_offset or members[0].file_size > MAX_INDEX_BYTES:
         raise damaged(name, f"does not begin with {INDEX}")
+    _check_plain(members[0], INDEX, members[0].file_size, name)
     try:
         index = PackIndex.model_validate_json(_bytes(archive, members[0], MAX_INDEX_BYTES, name))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise damaged(name, f"{INDEX}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from error
-    if [member.filename for member in members[1:]] != [file.name for file in index.files]:
+        raise damaged(name, f"{INDEX}: {first_reason(error)}") from error
+    expected = [PackedFile(name=DOCUMENTS, size=index.documents.size, sha256=index.documents.sha256)] if index.documents else []
+    expected += index.files
+    if [member.filename for member in members[1:]] != [file.name for file in expected]:
         raise damaged(name, "does not hold the files that its index lists")
-    for member, listed in zip(members[1:], index.files, strict=True):
-        _plain(member, listed, name)
+    for member, listed in zip(members[1:], expected, strict=True):
+        _check_plain(member, listed.name, listed.size, name)
+    # Members that share compressed bytes keep their own ratio low; all of them together cannot.
+    if sum(file.size for file in expected) > MAX_RATIO * archive.start_dir + SLACK * len(expected):
+        raise damaged(name, "grows beyond reason when it is unpacked")
     return index
 
 
-def _plain(member: zipfile.ZipInfo, listed: PackedFile, name: str) -> None:
+def _check_plain(member: zipfile.ZipInfo, shown: str, size: int, name: str) -> None:
     kind = member.external_attr >> 16 & 0o170000
     if member.is_dir() or kind not in {0, 0o100000} or member.flag_bits & 0x1:
-        raise damaged(name, f"'{listed.name[:80]}' is not a plain file")
+        raise damaged(name, f"'{shown[:80]}' is not a plain file")
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise damaged(name, f"'{listed.name[:80]}' is compressed in a way that packs are not")
-    if member.file_size != listed.size or member.file_size > MAX_RATIO * max(1, member.compress_size) + 4_096:
-        raise damaged(name, f"'{listed.name[:80]}' has another size than its index says, or grows beyond reason")
+        raise damaged(name, f"'{shown[:80]}' is compressed in a way that packs are not")
+    if member.file_size != size or member.file_size > MAX_RATIO * max(1, member.compress_size) + SLACK:
+        raise damaged(name, f"'{shown[:80]}' has another size than its index says, or grows beyond reason")
 
 
 def _bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int, name: str) -> bytes:
     try:
         with archive.open(member) as file:
             data = file.read(most + 1)
-    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+    except _UNREADABLE as error:
         raise damaged(name, f"'{member.filename[:80]}' cannot be read") from error
     if len(data) > most:
         raise damaged(name, f"'{member.filename[:80]}' is larger than it says")
     return data
 
 
-def unpack(path: Path, *, into: Path, replace: bool = False, allow_code: bool = False, progress: Progress | None = None) -> PackSummary:
-    """Install a pack as a folder of its domain's name.
-
-    Nothing becomes visible before every file has its hash and the whole domain is valid. A domain that is replaced is moved aside first and comes
-    back when anything fails.
-
-    Args:
-        path: the pack.
-        into: folder that shall hold the domain's folder; made where it is missing.
-        replace: take the place of a domain of that name in the folder.
-        allow_code: accept a pack with a tools module, which is code that runs when the domain's tools are used.
-        progress: told which file is written.
+def extract_files(pack: OpenPack, made: Path, *, progress: Progress | None = None) -> None:
+    """Write the files of the domain below ``made``, a new folder of nobody else's; each has the size and hash that the index states.
 
     Raises:
-        UsageError: no such file, the domain exists, or the pack holds code and that was not allowed.
-        IntegrityError: the pack was changed, or is not what it says. CheckFailed: the domain in it is not valid.
+        IntegrityError: a file has other bytes. UsageError: the disk is full or not writable.
     """
-    with _opened(path) as (archive, digest):
-        index = _index(archive, path.name)
-        if index.code and not allow_code:
-            raise UsageError(f"'{path.name}' holds code ({index.code}), which runs when its tools are used; if you trust who made it, say --allow-code")
-        target = into / index.domain
-        if target.exists() and not replace:
-            raise UsageError(f"'{index.domain}' is already in '{into.name}'; --replace puts the pack in its place")
-        into.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=into))
-        try:
-            made = place / index.domain
-            _extract(archive, index, made, path.name, progress)
-            _valid(made, index, path.name)
-            _put(made, target)
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-    return PackSummary(
-        domain=index.domain, version=index.version, path=target, files=len(index.files), bytes=sum(file.size for file in index.files), sha256=digest,
-        code=index.code,
-    )  # fmt: skip
-
-
-def _extract(archive: zipfile.ZipFile, index: PackIndex, made: Path, name: str, progress: Progress | None) -> None:
-    folders: dict[str, str] = {}
-    for number, (member, listed) in enumerate(zip(archive.infolist()[1:], index.files, strict=True)):
+    members = pack.archive.infolist()[-len(pack.index.files) :]
+    for number, (member, listed) in enumerate(zip(members, pack.index.files, strict=True)):
         if progress is not None:
-            progress(listed.name, number, len(index.files))
-        for depth in range(1, listed.name.count("/") + 1):
-            folder = "/".join(listed.name.split("/")[:depth])
-            if folders.setdefault(folded(folder), folder) != folder:
-                raise damaged(name, f"folders '{folder[:60]}' and '{folders[folded(folder)][:60]}' differ in case alone")
-        data = _bytes(archive, member, listed.size, name)
-        if hashlib.sha256(data).hexdigest() != listed.sha256:
-            raise damaged(name, f"'{listed.name[:80]}' does not have the hash that the index states")
-        target = made / listed.name
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise damaged(name, f"'{listed.name[:80]}' cannot be written ({error.strerror})") from error
+            progress(listed.name, number, len(members))
+        _extract(pack, member, made / listed.name, size=listed.size, sha256=listed.sha256)
+    for folder, _, _ in os.walk(made):
+        sync_folder(Path(folder))
 
 
-def _valid(made: Path, index: PackIndex, name: str) -> None:
+def extract_documents(pack: OpenPack, target: Path) -> Path | None:
+    """Write the documents that people added to ``target``, None where the pack has none. Raises as :func:`extract_files`."""
+    if pack.index.documents is None:
+        return None
+    _extract(pack, pack.archive.infolist()[1], target, size=pack.index.documents.size, sha256=pack.index.documents.sha256)
+    return target
+
+
+def _extract(pack: OpenPack, member: zipfile.ZipInfo, target: Path, *, size: int, sha256: str) -> None:
+    digest, left = hashlib.sha256(), size
     try:
-        manifest = load_manifest(made)
-        adapter = made / manifest.paths.adapter
-        if (adapter / CONFIG).is_file():
-            check_adapter(index.domain, adapter, task="FEATURE_EXTRACTION")
-    except (DomainkitError, OSError) as error:
-        raise CheckFailed(f"the domain in '{name}' is not valid ({error}); nothing was installed") from error
-    code = manifest.tools.module if manifest.tools else ""
-    if (manifest.name, manifest.version, code) != (index.domain, index.version, index.code):
-        raise damaged(name, "its index and its manifest name another domain, version or tools module")
-    report = check_folder(made)
-    if not report.ok:
-        first = "; ".join(f"{problem.file}: {problem.message}" for problem in report.errors[:SHOWN])
-        raise CheckFailed(f"the domain in '{name}' is not valid ({first}); nothing was installed")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            for block in _blocks(pack, member):
+                left -= len(block)
+                if left < 0:
+                    break
+                digest.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UsageError(f"cannot write '{member.filename[:80]}' ({error.strerror}); nothing was installed, look at the disk and unpack again") from error
+    if left or digest.hexdigest() != sha256:
+        raise damaged(pack.name, f"'{member.filename[:80]}' does not have the hash that the index states")
 
 
-def _put(made: Path, target: Path) -> None:
-    """Move a folder to its place; what stood there is gone only when the new one stands."""
-    if not target.exists():
-        os.replace(made, target)
-        return
-    aside = made.with_name(f"{target.name}.replaced")
-    os.replace(target, aside)
+def _blocks(pack: OpenPack, member: zipfile.ZipInfo) -> Iterator[bytes]:
     try:
-        os.replace(made, target)
-    except OSError:
-        os.replace(aside, target)
-        raise
+        with pack.archive.open(member) as source:
+            while block := source.read(BLOCK):
+                yield block
+    except _UNREADABLE as error:
+        raise damaged(pack.name, f"'{member.filename[:80]}' cannot be read") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlast a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
