@@ -18,10 +18,10 @@ from core.documents.files import source_name
 from core.documents.splitting import estimate_tokens, split
 from core.encoder import Encoder, PassageText, PassageVectors, sha256_file
 from core.errors import DocumentError, LibraryError
+from core.eval_items import EvalItem, EvalSource, read_training_questions, training_files
 from core.index.faiss import FaissIndex
 from core.library import Library
 from core.library_schema import StoredQuestion
-from core.manifest import EvalItem, EvalSource, read_training_questions, training_files
 from core.question_head import QuestionHead, load_heads
 from core.questions import DENSE_SHARE, FORMAT, QuestionBank, pack, question_terms
 from core.registry import Domain

@@ -12,10 +12,10 @@ from core.abstention import Calibration, Promise, Threshold, draft_confidence
 from core.assistant import Assistant, library_folder
 from core.encoder import Encoder, compiled_folder
 from core.errors import UsageError
+from core.eval_items import EvalItem
 from core.evidence import lock
 from core.ingest import bring_up_to_date
 from core.library import Library
-from core.manifest import EvalItem
 from core.models import Request
 from core.ranking import weights_sha256
 from core.registry import Domain
@@ -25,7 +25,7 @@ from evals.datasets import load_items
 from evals.gatefit import fit_gate
 from evals.headfit import fit_heads
 from evals.risk_control import controlled_threshold
-from evals.scorers import share_of
+from evals.scorers import holds
 
 MARGIN = 0.6
 """Share of the wrong answers promised at which a threshold is fitted where there are too few items to promise anything. Measured by splitting each shipped domain's ``dev`` items 70 to 30, 60
@@ -61,10 +61,7 @@ def observe(assistant: Assistant, items: Sequence[EvalItem], *, progress: Progre
         right = False
         if claims and draft.quotes:
             hit = retrieval.hits[draft.quotes[0].hit]
-            right = any(
-                source.document in {hit.external_id, hit.title} and (not source.quote or share_of(source.quote, hit.passage.text) >= 0.8)
-                for source in item.sources
-            )
+            right = any(source.document in {hit.external_id, hit.title} and holds(source, hit.passage.text) for source in item.sources)
         found.append(Observation(lang=item.lang, confidence=draft_confidence(retrieval, draft), right=right, answerable=item.answerable))
     if progress is not None:
         progress("done", len(items), len(items))

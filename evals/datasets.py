@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import UsageError
-from core.manifest import EvalItem, eval_files, read_eval_items
+from core.eval_items import EvalItem, eval_files, read_eval_items
 from core.registry import Domain
 
 Split = Literal["dev", "test", "all"]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.encoder import Encoder
-from core.manifest import Example, load_policy, read_examples, read_training_questions, training_files
+from core.eval_items import read_training_questions, training_files
+from core.manifest import Example, load_policy, read_examples
 from core.policy_learned import FILE, VECTOR_SCALE, LearnedGate, LearnedLabel, LearnedLanguage, gate_terms, load_learned_gate, word_weights
 from core.registry import Domain
 from core.types import LANGUAGES, Language

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from core.encoder import Encoder
+from core.eval_items import training_files
 from core.library import Library
 from core.library_schema import StoredQuestion
-from core.manifest import training_files
 from core.question_head import FILE, HeadFile, Heads, load_heads
 from core.registry import Domain
 from core.retrieval import titled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from core.manifest import EvalItem
+from core.eval_items import EvalItem
 from core.text import terms
 from core.types import Answer, AnswerHit, Frozen, Status
 from evals import scorers
@@ -12,8 +12,6 @@ from evals.metrics.ranking import ndcg_at, recall_at, reciprocal_rank
 
 DEPTHS = (1, 5)
 """Depths of recall that are reported; the assistant shows some eight passages."""
-HELD = 0.8
-"""Share of an expected quote's words that a passage must have to hold it."""
 
 
 class ItemResult(Frozen):
@@ -148,6 +146,6 @@ def _ranking(item: EvalItem, answer: Answer) -> dict[str, float]:
 def _sought(item: EvalItem, hit: AnswerHit) -> str:
     for place, source in enumerate(item.sources):
         named = source.document in {hit.external_id, hit.title, hit.document_id} and (source.page is None or source.page == hit.page)
-        if named and (not source.quote or scorers.share_of(source.quote, hit.text) >= HELD):
+        if named and scorers.holds(source, hit.text):
             return f"source {place}"
     return ""

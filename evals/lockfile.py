@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.assistant import Assistant
 from core.encoder import sha256_file
-from core.manifest import EvalItem
+from core.eval_items import EvalItem
 from core.ranking import WEIGHTS
 from core.types import Frozen
 
@@ -73,14 +73,9 @@ def make_lock(assistant: Assistant, items: Sequence[EvalItem]) -> Lock:
         encoder=assistant.encoder.id,
         model=assistant.answerer.name,
         settings=_sha256(repr(sorted(knobs.items()))),
-        evals=items_sha256(items),
+        evals=_sha256("\n".join(item.model_dump_json() for item in items)),
         scorers=_scorers(),
     )
-
-
-def items_sha256(items: Sequence[EvalItem]) -> str:
-    """Return a hash of items, in order."""
-    return _sha256("\n".join(item.model_dump_json() for item in items))
 
 
 def tree_sha256(path: Path) -> str:

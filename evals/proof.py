@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from core.assistant import Assistant, library_folder
 from core.encoder import Encoder, base_folder, compiled_folder
 from core.errors import CheckFailed, IntegrityError, ModelError
+from core.eval_items import EvalItem, eval_files, read_eval_items
 from core.library import Library
-from core.manifest import EvalItem, eval_files, read_eval_items
 from core.models.adapters import Adapter
 from core.query_adapter import ensure_query_encoder, find_adapter
 from core.registry import Domain

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from core.assistant import Assistant
 from core.errors import UsageError
-from core.manifest import EvalItem
+from core.eval_items import EvalItem
 from core.registry import Domain
 from core.settings import Settings
 from evals.aggregate import Score, aggregate
 from evals.cost import measure
 from evals.datasets import Split, load_items
 from evals.items import ItemResult, judge
-from evals.lockfile import Lock, changed, environment, items_sha256, make_lock
+from evals.lockfile import Lock, changed, environment, make_lock
 from evals.runs import CONFIG, COST, ENVIRONMENT, ITEMS, LOCK, SCORES, Run, RunSummary, list_runs, load_items_of, load_run, write_json
 
 __all__ = ["ItemResult", "Run", "RunSummary", "Score", "aggregate", "judge", "list_runs", "load_run", "run_domain"]
@@ -76,7 +76,7 @@ def run_domain(
             "profile": settings.profile,
             "model": built.answerer.name,
             "corpus_sha256": lock.corpus,
-            "items_sha256": items_sha256(items),
+            "items_sha256": lock.evals,
             "created_at": created,
             "seed": seed,
             "jobs": jobs,

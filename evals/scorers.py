@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from core.manifest import EvalItem, EvalSource
+from core.eval_items import EvalItem, EvalSource
 from core.text import normalize, terms
 from core.types import Answer, Citation, Status
 from evals import metrics
@@ -16,6 +16,8 @@ from evals.quantities import numeric_match
 _LETTER = re.compile(
     r"\A\W*(?P<first>[A-Z])(?:\W*\Z|[.):、：])|(?i:\b(?:answer|option|choice)\b(?:\s+is)?|答案是?|选项?|应选)\s*[:：]?\s*\(?(?P<named>[A-Z])(?![A-Za-z])"
 )
+HELD = 0.8
+"""Share of an expected quote's words that a passage must have to hold it."""
 _CLAUSE_END = re.compile(r"[.,;:!?](?=\s|\Z)|[。，；：！？\n]")
 
 
@@ -62,6 +64,11 @@ def _squeezed(text: str) -> str:
     return re.sub(r"\W+", "", normalize(text))
 
 
+def holds(source: EvalSource, text: str) -> bool:
+    """Whether a text holds an expected source's quote, whole or :data:`HELD` of its words; one without a quote is held by any text."""
+    return not source.quote or _squeezed(source.quote) in _squeezed(text) or share_of(source.quote, text) >= HELD
+
+
 def passage_right(item: EvalItem, answer: Answer) -> bool:
     """Whether a passage that the answer quotes holds an expected quote, or most of its words; items without quotes: the source.
 
@@ -77,9 +84,8 @@ def passage_right(item: EvalItem, answer: Answer) -> bool:
                     continue
                 if not source.quote:
                     return True
-                quote = _squeezed(source.quote)
                 held = [hit.text for hit in passages.values() if hit.document_id == citation.document_id and citation.quote in hit.text]
-                if any(quote in _squeezed(text) or share_of(source.quote, text) >= 0.8 for text in held):
+                if any(holds(source, text) for text in held):
                     return True
     return False
 

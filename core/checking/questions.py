@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from core.checking.corpus import Article, runs, units
 from core.checking.report import Findings
-from core.manifest import EvalItem, Example, Manifest, eval_files, parse_training_line, training_files
+from core.eval_items import EvalItem, eval_files, parse_training_line, training_files
+from core.manifest import Example, Manifest
 from core.types import LANGUAGES, Language
 
 COPIED: dict[Language, int] = {"en": 8, "zh": 14}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.manifest import EvalItem
+from core.eval_items import EvalItem
 from core.registry import Domain
 from core.settings import Settings
 

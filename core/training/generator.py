@@ -142,14 +142,6 @@ class Generator:
                 found[n] = self.tokenizer.decode(output[place, width:], skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return found
 
-    def put(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-        """Set what learns."""
-        import torch
-
-        for name, parameter in self.parameters.items():
-            with torch.no_grad():
-                parameter.copy_(torch.from_numpy(tensors[name]))
-
     def taken(self) -> dict[str, NDArray[np.float32]]:
         """Return a copy of what learns."""
         return {name: parameter.detach().float().cpu().numpy().copy() for name, parameter in self.parameters.items()}

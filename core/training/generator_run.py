@@ -25,9 +25,9 @@ from core.training.context import RunContext
 from core.training.generator import Generator, GeneratorRecipe, GeneratorTask
 from core.training.generator_scores import Measured, figures, samples
 from core.training.instructions import Instruction, InstructionData, Pool, Prompted, file_instructions, own_instructions, prompted
-from core.training.loop import Trained, ended_run, fingerprint, run
+from core.training.loop import Trained, ended_run, fingerprint, put, run
+from core.training.model_files import save_model, write_card
 from core.training.pairs import find_leaks, split_by_entity
-from core.training.quiet import quiet
 from core.training.report import DataCount, TrainingReport, save_report
 from core.types import LANGUAGES, Frozen, Hit, Language
 
@@ -218,7 +218,7 @@ def _asked(test: Sequence[Prompted], plan: GeneratorPlan) -> list[int]:
 
 
 def _measured(model: Generator, tensors: Tensors, test: Sequence[Prompted], asked: Sequence[int]) -> Measured:
-    model.put(tensors)
+    put(model.parameters, tensors)
     rows = [model.row(one) for one in test]
     return model.measure(rows), model.write([rows[n] for n in asked])
 
@@ -244,19 +244,13 @@ def save_generator(model: Generator, tensors: Tensors, folder: Path, *, name: st
     """
     recipe = model.recipe
     target = folder / (ADAPTER if recipe.method == "lora" else MODEL)
+    if recipe.method == "full":
+        return save_model(model.model, model.tokenizer, target, facts)
     target.mkdir(parents=True, exist_ok=True)
     (target / CARD).unlink(missing_ok=True)
-    if recipe.method == "full":
-        with quiet():
-            model.model.save_pretrained(target)
-        model.tokenizer.save_pretrained(target)
-        files = [target / "model.safetensors"]
-    else:
-        files = _write_adapter(target, tensors, recipe, name=name)
-    card = {"files": {path.name: sha256_file(path) for path in files}, **facts}
-    write_whole(target / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
-    if recipe.method == "lora":
-        check_adapter("generator", target, task="CAUSAL_LM")
+    files = _write_adapter(target, tensors, recipe, name=name)
+    write_card(target, files, facts)
+    check_adapter("generator", target, task="CAUSAL_LM")
     return files[0]
 
 

@@ -18,7 +18,7 @@ from core.documents.loading import read_documents
 from core.documents.sentences import sentence_spans
 from core.documents.splitting import split
 from core.errors import UsageError
-from core.manifest import EvalItem, read_training_questions, training_files
+from core.eval_items import EvalItem, read_training_questions, training_files
 from core.prompts import fill
 from core.registry import Domain
 from core.settings import Settings

@@ -145,6 +145,15 @@ def ended_run(folder: Path, stated: str, *, goal: str) -> Trained | None:
     return Trained(tensors=tensors, best=best_of(state.history, goal), history=state.history, finished=True, seconds=state.seconds)
 
 
+def put(parameters: Mapping[str, Any], tensors: Tensors) -> None:
+    """Set parameters to tensors of the same names."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.from_numpy(tensors[name]))
+
+
 class _Walk:
     """A run on its way."""
 
@@ -167,9 +176,8 @@ class _Walk:
         import torch
 
         tensors = read_tensors(self.folder, "state", state.state_sha256)
+        put(self.task.parameters, {name: tensors[f"parameter/{name}"] for name in self.task.parameters})
         for name, parameter in self.task.parameters.items():
-            with torch.no_grad():
-                parameter.copy_(torch.from_numpy(tensors[f"parameter/{name}"]))
             self.optimizer.state[parameter] = {
                 "step": torch.tensor(float(state.step)),
                 "exp_avg": torch.from_numpy(tensors[f"first/{name}"]).to(parameter.device),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UsageError
-from core.manifest import EvalItem
+from core.eval_items import EvalItem
 from core.text import normalize, term_set, terms
 from core.types import Frozen
 

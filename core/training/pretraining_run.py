@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from core.encoder import base_folder, sha256_file
 from core.errors import ModelError, UsageError
-from core.training.checkpoint import write_whole
 from core.training.context import RunContext
 from core.training.corpora import CorpusData, CorpusSplit, CorpusText, corpus_texts, split_texts
-from core.training.loop import Trained, ended_run, fingerprint, run
+from core.training.loop import Trained, ended_run, fingerprint, put, run
+from core.training.model_files import save_model
 from core.training.pretraining import (
     PADDING,
     Blocks,
@@ -32,7 +31,6 @@ from core.training.pretraining import (
     to_blocks,
     train_tokenizer,
 )
-from core.training.quiet import quiet
 from core.training.report import DataCount, Figure, Sample, TrainingReport, save_report
 from core.types import Frozen
 
@@ -93,7 +91,7 @@ def run_pretraining(plan: PretrainingPlan, context: RunContext) -> TrainingRepor
     trained = ended_run(context.folder, stated, goal=PretrainingTask.goal) or _train(plan, context, model, found.split, blocks, stated)
     if trained is None or not trained.finished:
         return None
-    _load(model, trained)
+    put(dict(model.model.named_parameters()), trained.tensors)
     context.progress("measuring", 0, 0)
     after = {lang: model.measure(rows) for lang, rows in blocks.items()}
     figures = _figures(before, after, found.split.held_out, blocks, objective=plan.training.objective)
@@ -105,10 +103,10 @@ def run_pretraining(plan: PretrainingPlan, context: RunContext) -> TrainingRepor
         "command": context.command, "recipe": plan.model_dump(mode="json"), "base": base.name if base else "", "base_sha256": base_sha256,
         "new_weights": list(model.new), "data": [count.model_dump() for count in found.counts], "figures": [figure.model_dump() for figure in figures],
     }  # fmt: skip
-    digest, size = save_language_model(model, context.folder / MODEL, facts)
+    weights = save_model(model.model, model.tokenizer, context.folder / MODEL, facts)
     report = TrainingReport(
         task="pretraining", command=context.command, recipe=plan.model_dump(mode="json"), base=base.name if base else "", base_sha256=base_sha256,
-        weights_sha256=digest, bytes=size, seconds=round(trained.seconds, 1), goal=PretrainingTask.goal, best_step=trained.best.step,
+        weights_sha256=sha256_file(weights), bytes=weights.stat().st_size, seconds=round(trained.seconds, 1), goal=PretrainingTask.goal, best_step=trained.best.step,
         data=found.counts, history=trained.history, figures=figures, samples=samples,
     )  # fmt: skip
     save_report(context.folder, report)
@@ -187,14 +185,6 @@ def _train(plan: PretrainingPlan, context: RunContext, model: LanguageModel, spl
     return run(task, plan.training, folder=context.folder, stated=stated, progress=context.progress, stop=context.stop)
 
 
-def _load(model: LanguageModel, trained: Trained) -> None:
-    import torch
-
-    for name, parameter in model.model.named_parameters():
-        with torch.no_grad():
-            parameter.copy_(torch.from_numpy(trained.tensors[name]))
-
-
 def _figures(
     before: Mapping[str, tuple[float, int]],
     after: Mapping[str, tuple[float, int]],
@@ -259,16 +249,3 @@ def _filled(model: LanguageModel, text: CorpusText) -> Sample:
     return Sample(
         input=model.tokenizer.decode(shown), expected=model.tokenizer.decode([ids[place]]), after=", ".join(model.tokenizer.decode([one]) for one in best)
     )
-
-
-def save_language_model(model: LanguageModel, folder: Path, facts: dict[str, Any]) -> tuple[str, int]:
-    """Save a model as transformers saves one, with its card last; returns the weights' hash and size in bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "card.json").unlink(missing_ok=True)
-    with quiet():
-        model.model.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    weights = folder / "model.safetensors"
-    digest = sha256_file(weights)
-    write_whole(folder / "card.json", (json.dumps({"sha256": digest, **facts}, indent=1, ensure_ascii=False) + "\n").encode())
-    return digest, weights.stat().st_size

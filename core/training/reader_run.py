@@ -6,13 +6,12 @@ Exact match and F1 are those of SQuAD 2.0 (English) and CMRC 2018 (Chinese); the
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -22,11 +21,10 @@ from core.encoder import base_folder, sha256_file
 from core.errors import CheckFailed, ModelError, UsageError
 from core.text import content_terms
 from core.text_metrics import answer_f1, exact_match
-from core.training.checkpoint import write_whole
 from core.training.context import RunContext
-from core.training.loop import Trained, ended_run, fingerprint, run
+from core.training.loop import Trained, ended_run, fingerprint, put, run
+from core.training.model_files import save_model
 from core.training.pairs import Pair, find_leaks, read_rows
-from core.training.quiet import quiet
 from core.training.reader import Read, ReaderModel, ReaderRecipe, ReaderTask
 from core.training.report import DataCount, Figure, Sample, TrainingReport, save_report
 from core.training.spans import SpanExample, cloze_questions, read_spans, split_spans, unanswerable
@@ -164,7 +162,7 @@ def run_reader(plan: ReaderPlan, context: RunContext) -> TrainingReport | None:
     trained = train_reader(model, parts, base=base, context=context)
     if trained is None or not trained.finished:
         return None
-    _load(model, trained)
+    put(model.parameters, trained.tensors)
     context.progress("measuring", 0, 0)
     thresholds = {lang: threshold for lang, (threshold, _) in _fitted(model.read(parts.valid), parts.valid).items()}
     figures, samples = measure(model, parts.test, thresholds, seed=plan.training.seed)
@@ -172,10 +170,10 @@ def run_reader(plan: ReaderPlan, context: RunContext) -> TrainingReport | None:
         "command": context.command, "recipe": plan.training.model_dump(), "base": base.name, "base_sha256": sha256_file(base / "model.safetensors"),
         "data": [count.model_dump() for count in parts.counts], "thresholds": thresholds, "figures": [figure.model_dump() for figure in figures],
     }  # fmt: skip
-    digest, size = save_reader(model, context.folder / MODEL, facts)
+    weights = save_model(model.model, model.tokenizer, context.folder / MODEL, facts)
     report = TrainingReport(
         task="reader", command=context.command, recipe=plan.model_dump(mode="json"), base=base.name, base_sha256=str(facts["base_sha256"]),
-        weights_sha256=digest, bytes=size, seconds=round(trained.seconds, 1), goal="f1", best_step=trained.best.step, data=parts.counts,
+        weights_sha256=sha256_file(weights), bytes=weights.stat().st_size, seconds=round(trained.seconds, 1), goal="f1", best_step=trained.best.step, data=parts.counts,
         history=trained.history, figures=figures, samples=samples,
     )  # fmt: skip
     save_report(context.folder, report)
@@ -200,14 +198,6 @@ def train_reader(model: ReaderModel, parts: ReaderParts, *, base: Path, context:
 
     task = ReaderTask(model=model, windows=model.windows(parts.train), judge=judge)
     return run(task, model.recipe, folder=context.folder, stated=stated, progress=context.progress, stop=context.stop)
-
-
-def _load(model: ReaderModel, trained: Trained) -> None:
-    import torch
-
-    for name, parameter in model.parameters.items():
-        with torch.no_grad():
-            parameter.copy_(torch.from_numpy(trained.tensors[name]))
 
 
 def _fitted(found: Sequence[Read], examples: Sequence[SpanExample]) -> dict[str, tuple[float, list[float]]]:
@@ -267,17 +257,3 @@ def measure(
             expected = " | ".join(dict.fromkeys(example.answers)) or "(no answer)"
             shown.append(Sample(input=example.question, expected=expected, before=plain[n][:200], after=texts[n] or "(no answer)"))
     return tuple(figures), tuple(shown)
-
-
-def save_reader(model: ReaderModel, folder: Path, facts: Mapping[str, Any]) -> tuple[str, int]:
-    """Save a reader as transformers (or, tuned by LoRA, peft) saves one, with its card last; returns the weights' hash and size in bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "card.json").unlink(missing_ok=True)
-    with quiet():
-        model.model.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    weights = next(path for path in sorted(folder.glob("*.safetensors")))
-    digest = sha256_file(weights)
-    card = {"weights": weights.name, "sha256": digest, **facts}
-    write_whole(folder / "card.json", (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
-    return digest, weights.stat().st_size

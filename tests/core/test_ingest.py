@@ -14,9 +14,10 @@ from safetensors.numpy import save
 
 from core.encoder import Encoder, compiled_folder
 from core.errors import IntegrityError, LibraryError, ManifestError, UsageError
+from core.eval_items import training_files
 from core.ingest import Ingest, IngestReport, bring_up_to_date, encode_anew, encode_passages, is_up_to_date
 from core.library import Library
-from core.manifest import load_manifest, training_files
+from core.manifest import load_manifest
 from core.questions import QuestionBank
 from core.registry import Domain
 from core.retrieval import Retriever

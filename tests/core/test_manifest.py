@@ -10,22 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.errors import ManifestError
-from core.manifest import (
-    EvalItem,
-    Manifest,
-    Policy,
-    QuestionGroup,
-    eval_files,
-    load_manifest,
-    load_policy,
-    parse_training_line,
-    read_eval_items,
-    read_front_matter,
-    read_toml,
-    read_training_questions,
-    split_front_matter,
-    training_files,
-)
+from core.eval_items import EvalItem, QuestionGroup, eval_files, parse_training_line, read_eval_items, read_training_questions, training_files
+from core.manifest import Manifest, Policy, load_manifest, load_policy, read_front_matter, read_toml, split_front_matter
 
 MINIMAL: dict[str, Any] = {
     "name": "toy",

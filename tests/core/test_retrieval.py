@@ -18,11 +18,11 @@ from passage_samples import entry, sample_library
 
 from core.encoder import Encoder, PassageVectors
 from core.errors import LibraryError
+from core.eval_items import training_files
 from core.index.faiss import FaissIndex
 from core.ingest import Ingest
 from core.library import Library
 from core.library_schema import KEYWORD_WEIGHTS
-from core.manifest import training_files
 from core.question_head import QuestionHead
 from core.questions import EMPTY, QuestionBank
 from core.ranking import shipped_model, variant_of

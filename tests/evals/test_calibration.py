@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from core.abstention import Calibration, Threshold, load_calibration, void_reasons
 from core.assistant import Assistant
 from core.errors import UsageError
-from core.manifest import EvalItem, load_manifest
+from core.eval_items import EvalItem
+from core.manifest import load_manifest
 from core.ranking import weights_sha256
 from core.registry import Domain
 from core.settings import Settings

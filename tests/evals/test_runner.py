@@ -8,7 +8,7 @@ import pytest
 
 from core.assistant import Assistant
 from core.errors import ManifestError, UsageError
-from core.manifest import EvalItem
+from core.eval_items import EvalItem
 from core.registry import Domain
 from core.settings import Settings
 from core.types import Status

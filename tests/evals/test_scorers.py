@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from core.manifest import EvalItem
+from core.eval_items import EvalItem
 from core.types import Answer, AnswerHit, Citation, Claim, Status, Timings
 from evals.scorers import (
     answer_f1,

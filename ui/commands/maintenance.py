@@ -250,7 +250,8 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a published object."""
     from core.errors import unknown
-    from core.manifest import EvalItem, Manifest, Policy
+    from core.eval_items import EvalItem
+    from core.manifest import Manifest, Policy
     from core.types import Answer
 
     models: dict[str, Any] = {"answer": Answer, "manifest": Manifest, "policy": Policy, "eval-item": EvalItem}

@@ -54,7 +54,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Fine-tune by a recipe that holds every hyperparameter; an interrupted run goes on where it was."""
-    from core.manifest import eval_files, read_eval_items
+    from core.eval_items import eval_files, read_eval_items
     from core.registry import discover
     from core.settings import get_settings
     from core.training.context import RunContext

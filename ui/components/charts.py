@@ -1,4 +1,4 @@
-"""Charts of eval scores: points with their confidence intervals. Knows metric names only to say which way is better."""
+"""Charts of eval scores: points with their confidence intervals. Which way is better is for the evals to say."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from ui.i18n import text, text_or
 if TYPE_CHECKING:
     from evals.aggregate import Score
 
-LOWER_IS_BETTER = frozenset({"wrong", "wrong_answers", "wrong_sources", "false_alarm"})
-
 
 def metric_label(metric: str, lang: Language) -> str:
     """Return a metric's name as people read it; the name itself where the app has no word for it."""
@@ -21,6 +19,8 @@ def metric_label(metric: str, lang: Language) -> str:
 
 def score_rows(scores: Sequence[Score], *, lower: bool, lang: Language) -> list[dict[str, Any]]:
     """Return scores over all items and by language as the rows of a chart: those where lower is better, or the others."""
+    from evals.aggregate import LOWER_IS_BETTER
+
     return [
         {
             "metric": metric_label(score.metric, lang),

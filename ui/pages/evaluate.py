@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from core.errors import DomainkitError
-from core.manifest import eval_files
+from core.eval_items import eval_files
 from core.registry import Domain
 from core.types import Language
 from ui import state, theme

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 from tiny_model import make_tiny_model
 
 from core.errors import CheckFailed, ModelError, UsageError
+from core.eval_items import EvalItem
 from core.evidence import lock
-from core.manifest import EvalItem
 from core.models import Draft
 from core.models.adapters import base_weights_sha256, check_adapter
 from core.models.causal import CausalRuntime

@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from core.errors import UsageError
-from core.manifest import EvalItem
+from core.eval_items import EvalItem
 from core.text import normalize
 from core.training.pairs import Columns, Pair, find_leaks, read_pairs, split_by_entity
 

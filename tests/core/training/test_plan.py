@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import CheckFailed, UsageError
+from core.eval_items import EvalItem
 from core.library import Library
-from core.manifest import EvalItem
 from core.registry import Domain
 from core.settings import Settings
 from core.training.context import RunContext

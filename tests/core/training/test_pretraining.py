@@ -217,7 +217,7 @@ def test_causal_run_lowers_held_out_perplexity_and_says_so(surroundings: Callabl
     assert (count.train + count.test, count.license, count.leaks) == (40, "CC0", 0) and count.test >= 5
     assert report.samples and all(sample.input and sample.expected and sample.before != sample.after for sample in report.samples)
     card = json.loads((context.folder / "model" / "card.json").read_text())
-    assert card["sha256"] == report.weights_sha256 and card["recipe"]["training"]["seed"] == 0
+    assert list(card["files"].values()) == [report.weights_sha256] and card["recipe"]["training"]["seed"] == 0
 
 
 def weights(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tiny_bert import make_tiny_bert
 
 from core.errors import CheckFailed, UsageError
-from core.manifest import EvalItem
+from core.eval_items import EvalItem
 from core.settings import Settings
 from core.training.context import RunContext
 from core.training.plan import read_plan
@@ -67,7 +67,7 @@ def test_reader_learns_to_point_at_the_answer_and_to_say_that_there_is_none(bert
     assert found is not None and found.after > (found.before or 0) + 0.2
     assert len(report.samples) == 20 and (tmp_path / "run" / "model" / "card.json").is_file()
     card = json.loads((tmp_path / "run" / "model" / "card.json").read_text())
-    assert card["sha256"] == report.weights_sha256 and "en" in card["thresholds"]
+    assert list(card["files"].values()) == [report.weights_sha256] and "en" in card["thresholds"]
 
 
 def test_stopped_reader_ends_with_the_weights_of_an_undisturbed_one(bert: Path, rows: Path, tmp_path: Path) -> None:
