@@ -132,7 +132,7 @@ def _slices(run: Run, baseline: Run, gate: Gate, *, seed: int) -> list[Reason]:
 
 
 def _cost(run: Run, baseline: Run, gate: Gate) -> list[Reason]:
-    """Return what became dearer; time and memory are compared on like machines alone."""
+    """Return what became dearer; time is compared on like machines alone, memory also only where each run had its process for itself."""
     reasons = []
     old_tokens, new_tokens = (sum(item.tokens_read + item.tokens_written for item in each.items) for each in (baseline, run))
     if old_tokens and new_tokens > gate.max_tokens_ratio * old_tokens:
@@ -145,7 +145,8 @@ def _cost(run: Run, baseline: Run, gate: Gate) -> list[Reason]:
     if new_ms > FORGIVING_MS and new_ms > gate.max_latency_ratio * old_ms:
         text = f"median answer {new_ms:.0f} ms instead of {old_ms:.0f}, more than {gate.max_latency_ratio} times"
         reasons.append(Reason(rule="cost", metric="latency", text=text))
-    if baseline.cost and run.cost and baseline.cost.peak_memory_mb and run.cost.peak_memory_mb > gate.max_memory_ratio * baseline.cost.peak_memory_mb:
+    alone = baseline.config.get("alone") and run.config.get("alone")
+    if alone and baseline.cost and run.cost and baseline.cost.peak_memory_mb and run.cost.peak_memory_mb > gate.max_memory_ratio * baseline.cost.peak_memory_mb:
         text = f"{run.cost.peak_memory_mb:.0f} MB of memory instead of {baseline.cost.peak_memory_mb:.0f}, more than {gate.max_memory_ratio} times"
         reasons.append(Reason(rule="cost", metric="memory", text=text))
     return reasons

@@ -42,6 +42,7 @@ def run_domain(
     resume: bool = False,
     jobs: int = 1,
     seed: int = 0,
+    alone: bool = False,
 ) -> Run:
     """Run a domain's evals and store the run.
 
@@ -57,6 +58,7 @@ def run_domain(
         resume: go on with the unfinished run in ``out``, or with the newest unfinished one of the domain that asks the same of the same.
         jobs: questions asked at a time; scores are the same, milliseconds are not.
         seed: of the order in which items are asked (0: the file's) and of the intervals.
+        alone: whether this process does nothing else, so that its memory is the run's.
 
     Raises:
         UsageError: no items, ``out`` exists and is not empty, or there is no such run to go on with.
@@ -80,6 +82,7 @@ def run_domain(
             "created_at": created,
             "seed": seed,
             "jobs": jobs,
+            "alone": alone,
         }
         write_json(folder / LOCK, lock)
         write_json(folder / ENVIRONMENT, environment())

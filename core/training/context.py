@@ -14,6 +14,10 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done or what validation said last, what is done and the total."""
 
 
+class Stopped(Exception):
+    """A run was asked to stop where it has no step to stop between."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
     """The surroundings of one run."""

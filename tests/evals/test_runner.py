@@ -9,6 +9,7 @@ import pytest
 from core.assistant import Assistant
 from core.errors import ManifestError, UsageError
 from core.eval_items import EvalItem
+from core.manifest import load_manifest
 from core.registry import Domain
 from core.settings import Settings
 from core.types import Status
@@ -228,10 +229,11 @@ def test_order_and_number_at_a_time_change_no_score(run: Run, garden: Domain, ow
 def test_lock_follows_from_what_scores_follow_from(run: Run, garden: Domain, own: Settings, assistant: Assistant, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(garden.folder, tmp_path / "garden"))
     (folder / "policy" / "more.toml").write_text("# a change\n")
+    (folder / "calibration.json").write_text('{"corpus_sha256": "", "model_sha256": "", "thresholds": {}}')
+    other = Assistant(Domain(manifest=load_manifest(folder), folder=folder, door="test"), settings=assistant.settings, encoder=assistant.encoder)
     assert run.lock is not None and run.environment is not None and run.cost is not None
-    changed_policy = make_lock(assistant, load_items(garden)).model_copy(update={"policy": tree_sha256(folder / "policy")})
     assert changed(run.lock, make_lock(assistant, load_items(garden))) == []
-    assert changed(run.lock, changed_policy) == ["policy"]
+    assert changed(run.lock, make_lock(other, load_items(garden))) == ["policy", "calibration"]
     assert changed(run.lock, make_lock(assistant, load_items(garden)[:2])) == ["evals"]
     assert tree_sha256(tmp_path / "none") == ""
     assert run.cost.tokens_read > run.cost.tokens_written > 0

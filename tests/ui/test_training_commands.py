@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,21 @@ def test_training_question_that_an_eval_item_asks_is_a_no(cli: CommandLine, tmp_
     path.write_text(path.read_text() + json.dumps({"question": "How do I get rid of slugs?", "answer": "With beer."}) + "\n")
     found = cli("train", "retrieval", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--data", str(tmp_path))
     assert found.code == 1 and "asks what g2 asks" in found.advice
+
+
+def test_task_that_is_no_domains_names_what_it_lacks(cli: CommandLine, tmp_path: Path) -> None:
+    assert "name one with --recipe" in cli("train", "reader").advice
+    refused = cli("train", "reader", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--install")
+    assert refused.code == 2 and "only `domainkit train retrieval DOMAIN` makes one" in refused.advice
+
+
+def test_run_stopped_while_it_encodes_goes_on_where_it_was(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("train", "retrieval", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--data", str(tmp_path), "--out", str(tmp_path / "run"))
+    with monkeypatch.context() as patch:
+        patch.setattr("ui.commands.training.stop_at_interrupt", lambda: nullcontext(lambda: True))
+        assert cli(*arguments).code == 130
+    assert not (tmp_path / "run" / "progress.json").exists()
+    assert cli(*arguments, "--json").json["best_step"] > 0
 
 
 def test_domain_without_an_adapter_cannot_be_proved(cli: CommandLine) -> None:

@@ -69,7 +69,9 @@ def evaluate(
         chosen = "all"
     before = load_run(find_run(settings, found.name, baseline)) if baseline else None  # a wrong name should not cost a run
     with output.progress(f"eval {found.name}", quiet=as_json) as progress:
-        run = run_domain(found, settings=settings, split=chosen, limit=limit, progress=progress, file=set_file, out=out, resume=resume, jobs=jobs, seed=seed)
+        run = run_domain(
+            found, settings=settings, split=chosen, limit=limit, progress=progress, file=set_file, out=out, resume=resume, jobs=jobs, seed=seed, alone=True
+        )
     folder = out or settings.home / "runs" / found.name / run.id
     verdict = check_gate(run, found.manifest.gate, baseline=before, seed=seed) if gate or before is not None else None
     if verdict is not None:
