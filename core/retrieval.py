@@ -109,6 +109,10 @@ class Retriever:
         self._lock = threading.Lock()
         self._held: _Snapshot | None = None
 
+    def query_vectors(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors (n, d), unit norm, by which passages are sought: the adapter's where there is one, else the base's."""
+        return (self._tuned or self._encoder).encode(queries)
+
     def _snapshot(self) -> _Snapshot | None:
         generation = self._library.generation()
         held = self._held

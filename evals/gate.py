@@ -19,7 +19,7 @@ PRIMARY = ("right", "wrong")
 """Whether the assistant did what it should, over all items, and whether it answered wrongly: tested by themselves, so that a dozen other metrics
 do not weaken the test."""
 WATCHED = (
-    "source_right", "passage_right", "quote_right", "coverage", "recall_at_5", "mrr_at_10", "abstention", "escalation", "refusal", "false_alarm",
+    "source_right", "passage_right", "quote_right", "coverage", "recall_at_5", "mrr_at_10", "sought_mrr", "abstention", "escalation", "refusal", "false_alarm",
     "status", "spans_hold", "exact_match", "answer_f1", "numeric_match", "accuracy",
 )  # fmt: skip
 """Other metrics whose fall a baseline forbids."""

@@ -91,7 +91,8 @@ def marks(item: EvalItem, answer: Answer) -> dict[str, float]:
     """Return an item's value for each metric that applies to it.
 
     Over answerable items that expect an answer, an abstention counting as wrong: ``source_right``, ``passage_right``, ``quote_right``, ``coverage``,
-    ``recall_at_k``, ``mrr_at_10``, ``ndcg_at_10`` (of the passages found), with reference answers ``exact_match`` and ``answer_f1``, and by kind
+    ``recall_at_k``, ``mrr_at_10``, ``ndcg_at_10`` (of the passages found;
+    the runner adds ``sought_mrr``, by cosine alone), with reference answers ``exact_match`` and ``answer_f1``, and by kind
     ``numeric_match`` and ``accuracy``. Over answers given: ``wrong_answers`` (its passage does not answer, unanswerable items included),
     ``wrong_sources``, ``support``, ``citation_precision`` and ``citation_recall``. Over items that expect an answer or an abstention: ``wrong``, an
     answer given that is wrong. Over items that expect it: ``abstention``, ``escalation``, ``refusal``. Over all: ``right``

@@ -17,7 +17,7 @@ from core.types import Frozen
 
 PACKAGES = ("numpy", "onnxruntime", "tokenizers", "faiss-cpu", "jieba", "snowballstemmer", "torch", "transformers", "peft")
 """Packages that a score may depend on."""
-SCORING = ("aggregate.py", "items.py", "scorers.py", "quantities.py", "units.py", "numerals.py", "metrics", "statistics.py")
+SCORING = ("aggregate.py", "items.py", "scorers.py", "seeking.py", "quantities.py", "units.py", "numerals.py", "metrics", "statistics.py")
 
 
 class Lock(Frozen):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,9 @@ from core.query_adapter import ensure_query_encoder, find_adapter
 from core.registry import Domain
 from core.settings import Settings
 from core.training.proof import Binding, bind, probe
-from core.types import Frozen, Language
+from core.types import Frozen
 from evals.scorers import passage_right
+from evals.seeking import Sought, reciprocal_ranks, sought
 from evals.statistics import paired_test
 
 SIGNIFICANT = 0.05
@@ -75,19 +75,6 @@ class Proof(Frozen):
     reasons: tuple[str, ...]
     """Why not, in words; empty when it passed."""
     seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """The answerable ``dev`` questions of a domain and its passages by language."""
-
-    questions: tuple[str, ...]
-    languages: tuple[Language, ...]
-    right: tuple[frozenset[int], ...]
-    """Rows of the passages that answer each."""
-    rows: Mapping[str, NDArray[np.int64]]
-    ids: NDArray[np.int64]
-    vectors: Vectors
 
 
 def prove(domain: Domain, others: Sequence[Domain], *, settings: Settings, progress: Progress | None = None) -> Proof:
@@ -149,37 +136,11 @@ def _dev_items(domain: Domain) -> list[EvalItem]:
     return [item for item in items if item.split == "dev" and item.answerable]
 
 
-def _asked(domain: Domain, encoder: Encoder, settings: Settings) -> _Asked:
-    library = Library(library_folder(settings, domain.name), encoder_id=encoder.id)
-    questions, languages, right = [], [], []
-    for item in _dev_items(domain):
-        places = {
-            row for source in item.sources if source.quote for row, _, _ in library.places_of(external_id=source.document, lang=item.lang, quote=source.quote)
-        }
-        if places:
-            questions.append(item.question)
-            languages.append(item.lang)
-            right.append(frozenset(places))
-    ids, vectors = library.vectors()
-    return _Asked(
-        questions=tuple(questions), languages=tuple(languages), right=tuple(right), rows=library.rows_by_language(), ids=ids, vectors=vectors
-    )  # fmt: skip
+def _asked(domain: Domain, encoder: Encoder, settings: Settings) -> Sought:
+    return sought(Library(library_folder(settings, domain.name), encoder_id=encoder.id), _dev_items(domain))
 
 
-def reciprocal_ranks(asked: Vectors, found: _Asked) -> NDArray[np.float64]:
-    """Return 1 / rank (n,) of the first passage that answers, among all of the question's language by cosine."""
-    ranks = np.zeros(len(asked))
-    for lang, rows in found.rows.items():
-        places = np.searchsorted(found.ids, rows)
-        chosen = [n for n, language in enumerate(found.languages) if language == lang]
-        scores = asked[chosen] @ found.vectors[places].T
-        for n, scored in zip(chosen, scores, strict=True):
-            best = max((scored[place] for place, row in enumerate(rows.tolist()) if row in found.right[n]), default=-np.inf)
-            ranks[n] = 1 / (1 + int((scored > best).sum())) if np.isfinite(best) else 0.0
-    return ranks
-
-
-def _matrix(asked: Mapping[str, _Asked], encoder: Encoder, encoders: Mapping[str, Encoder]) -> tuple[Cell, ...]:
+def _matrix(asked: Mapping[str, Sought], encoder: Encoder, encoders: Mapping[str, Encoder]) -> tuple[Cell, ...]:
     cells = []
     for name, found in asked.items():
         if not found.questions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,12 +17,15 @@ from core.errors import UsageError
 from core.eval_items import EvalItem
 from core.registry import Domain
 from core.settings import Settings
+from core.types import Status
 from evals.aggregate import Score, aggregate
 from evals.cost import measure
 from evals.datasets import Split, load_items
 from evals.items import ItemResult, judge
 from evals.lockfile import Lock, changed, environment, make_lock
 from evals.runs import CONFIG, COST, ENVIRONMENT, ITEMS, LOCK, SCORES, Run, RunSummary, list_runs, load_items_of, load_run, write_json
+from evals.scorers import expected_status
+from evals.seeking import reciprocal_ranks, sought
 
 __all__ = ["ItemResult", "Run", "RunSummary", "Score", "aggregate", "judge", "list_runs", "load_run", "run_domain"]
 Progress = Callable[[str, int, int], None]
@@ -89,10 +92,11 @@ def run_domain(
         write_json(folder / CONFIG, config)
         (folder / ITEMS).touch()
     known = {result.id for result in done}
+    ranks = _sought_ranks(built, items)
     left = [item for item in _ordered(items, seed) if item.id not in known]
     results = {result.id: result for result in done}
     with measure() as meter, (folder / ITEMS).open("a", encoding="utf-8") as file_out:
-        for number, result in enumerate(_asked(built, left, jobs), start=len(done)):
+        for number, result in enumerate(_asked(built, left, jobs, ranks), start=len(done)):
             if progress is not None:
                 progress(result.id, number, len(items))
             file_out.write(result.model_dump_json() + "\n")
@@ -111,11 +115,21 @@ def _ordered(items: Sequence[EvalItem], seed: int) -> list[EvalItem]:
     return random.Random(seed).sample(list(items), len(items)) if seed else list(items)
 
 
-def _asked(assistant: Assistant, items: Sequence[EvalItem], jobs: int) -> Iterator[ItemResult]:
+def _sought_ranks(assistant: Assistant, items: Sequence[EvalItem]) -> dict[str, float]:
+    """Return the reciprocal rank by cosine alone of items that expect an answer: the part of an answer that an adapter decides."""
+    wanted = [item for item in items if expected_status(item) is Status.ANSWERED]
+    found = sought(assistant.library, wanted)
+    if not found.questions:
+        return {}
+    return dict(zip(found.ids, reciprocal_ranks(assistant.retriever.query_vectors(found.questions), found).tolist(), strict=True))
+
+
+def _asked(assistant: Assistant, items: Sequence[EvalItem], jobs: int, ranks: Mapping[str, float]) -> Iterator[ItemResult]:
     """Yield what became of each item, in order."""
 
     def ask(item: EvalItem) -> ItemResult:
-        return judge(item, assistant.ask(item.question, lang=item.lang))
+        result = judge(item, assistant.ask(item.question, lang=item.lang))
+        return result.model_copy(update={"marks": result.marks | {"sought_mrr": ranks[item.id]}}) if item.id in ranks else result
 
     if jobs == 1:
         yield from map(ask, items)

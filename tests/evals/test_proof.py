@@ -16,7 +16,8 @@ from core.library import Library
 from core.models.adapters import CARD, CONFIG, WEIGHTS
 from core.registry import Domain
 from core.settings import Settings
-from evals.proof import Cell, Pipeline, _Asked, _reasons, prove, reciprocal_ranks
+from evals.proof import Cell, Pipeline, _reasons, prove
+from evals.seeking import Sought, reciprocal_ranks
 
 
 def cell(domain: str, adapter: str, verdict: str) -> Cell:
@@ -46,9 +47,9 @@ def test_domain_without_dev_questions_proves_nothing() -> None:
 
 def test_reciprocal_ranks_count_passages_of_the_question_s_language_alone() -> None:
     vectors = np.eye(4, dtype=np.float32)
-    found = _Asked(
-        questions=("q", "r", "s"), languages=("en", "zh", "en"), right=(frozenset({11}), frozenset({14}), frozenset({14})),
-        rows={"en": np.array([10, 11]), "zh": np.array([13, 14])}, ids=np.array([10, 11, 13, 14]), vectors=vectors,
+    found = Sought(
+        ids=("a", "b", "c"), questions=("q", "r", "s"), languages=("en", "zh", "en"), right=(frozenset({11}), frozenset({14}), frozenset({14})),
+        rows={"en": np.array([10, 11]), "zh": np.array([13, 14])}, row_ids=np.array([10, 11, 13, 14]), vectors=vectors,
     )  # fmt: skip
     asked = np.array([[0.9, 0.8, 0, 0], [1, 1, 0.1, 0.5], [1, 0, 0, 1]], dtype=np.float32)
     # The first is behind one of its language; the second is first, though English passages are nearer; the third's passage is of another language.

@@ -248,6 +248,6 @@ def test_run_is_found_by_folder_id_end_and_latest(run: Run, own: Settings) -> No
 
 def test_marks_of_an_answer_say_how_early_the_passage_came(run: Run) -> None:
     marks = next(item for item in run.items if item.id == "g1").marks
-    assert marks["recall_at_1"] == marks["mrr_at_10"] == marks["ndcg_at_10"] == marks["citation_precision"] == 1.0
+    assert marks["recall_at_1"] == marks["mrr_at_10"] == marks["ndcg_at_10"] == marks["citation_precision"] == marks["sought_mrr"] == 1.0
     assert marks["wrong"] == 0.0 and "abstention" not in marks
     assert "passage_right" not in next(item for item in run.items if item.id == "g2").marks

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evals.runs import Run
 
 SHOWN = (
-    "source_right", "passage_right", "recall_at_5", "mrr_at_10", "wrong_sources", "wrong_answers", "abstention", "escalation", "refusal", "false_alarm",
+    "source_right", "passage_right", "recall_at_5", "mrr_at_10", "sought_mrr", "wrong_sources", "wrong_answers", "abstention", "escalation", "refusal", "false_alarm",
     "exact_match", "answer_f1", "numeric_match", "accuracy", "macro_f1", "citation_precision", "status", "spans_hold",
 )  # fmt: skip
 FLIPS_SHOWN = 20
