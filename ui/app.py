@@ -33,6 +33,7 @@ def main() -> None:
             st.Page(PAGES / "ask.py", title=text("nav.ask", lang), icon=":material/forum:", default=True),
             st.Page(PAGES / "library.py", title=text("nav.library", lang), icon=":material/library_books:"),
             st.Page(PAGES / "evaluate.py", title=text("nav.evaluate", lang), icon=":material/monitoring:"),
+            st.Page(PAGES / "adapters.py", title=text("nav.adapters", lang), icon=":material/tune:"),
             st.Page(PAGES / "about.py", title=text("nav.about", lang), icon=":material/info:"),
         ]
     )

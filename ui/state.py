@@ -78,7 +78,12 @@ def assistant(domain: Domain) -> Assistant:
         ModelError: the encoder is not compiled, or the answerer's model is missing. ManifestError: the policy is not valid.
     """
     paths = domain.manifest.paths
-    files = (domain.folder / "domain.toml", domain.folder / paths.policy / "rules.toml", domain.folder / paths.calibration)
+    files = (
+        domain.folder / "domain.toml",
+        domain.folder / paths.policy / "rules.toml",
+        domain.folder / paths.calibration,
+        domain.folder / paths.adapter / "card.json",
+    )
     stamp = (domain.folder, *(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
     return _assistant(domain.name, get_settings().home, stamp)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import re
 from functools import cache
 from pathlib import Path
@@ -52,6 +53,12 @@ def readable(color: str, background: str) -> str:
         if contrast(tried, background) >= READABLE:
             return tried
     return towards
+
+
+def hue_distance(one: str, other: str) -> float:
+    """Return how far apart the hues of two colours are, in [0, 0.5] of the colour circle."""
+    first, second = (colorsys.rgb_to_hls(*(channel / 255 for channel in _channels(color)))[0] for color in (one, other))
+    return min(abs(first - second), 1 - abs(first - second))
 
 
 def accents(color: str) -> tuple[str, str]:

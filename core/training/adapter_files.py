@@ -68,3 +68,19 @@ def save_adapter(
     for name, data in [*files.items(), (CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())]:
         write_whole(folder / name, data)
     return str(card["files"][WEIGHTS])
+
+
+def install_adapter(source: Path, target: Path, *, former: Path | None = None) -> None:
+    """Copy a trained adapter into a domain's folder, its card last.
+
+    Args:
+        source: the adapter's folder.
+        target: of the domain.
+        former: where the adapter that it replaces is kept, so that it can be put back; None keeps none.
+    """
+    if former is not None and (target / CARD).is_file():
+        install_adapter(target, former)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / CARD).unlink(missing_ok=True)
+    for name in (CONFIG, WEIGHTS, CARD):
+        write_whole(target / name, (source / name).read_bytes())

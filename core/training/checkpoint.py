@@ -39,6 +39,8 @@ class RunState(BaseModel):
     """How many it has at most."""
     losses: tuple[float, ...] = ()
     """Of the steps since the last validation."""
+    trace: tuple[tuple[int, float], ...] = ()
+    """Step and mean loss shortly before it, some two hundred of them over a whole run."""
     seconds: float = 0.0
     """Spent on training so far, all attempts together."""
     state_sha256: str

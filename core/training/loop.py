@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.training.checkpoint import Point, RunState, Tensors, checked_progress, read_tensors, write_checkpoint
 
+TRACED = 200
+"""Points of the curve of the loss over a whole run."""
 SAVE_EVERY = 60.0
 """Seconds after which a checkpoint is written between validations too."""
 Progress = Callable[[str, int, int], None]
@@ -165,6 +167,7 @@ class _Walk:
         state = checked_progress(folder, stated)
         self.step = state.step if state else 0
         self.losses = list(state.losses) if state else []
+        self.trace = list(state.trace) if state else []
         self.history = list(state.history) if state else []
         self.seconds = state.seconds if state else 0.0
         self.saved_at = time.monotonic()
@@ -205,6 +208,10 @@ class _Walk:
         self.optimizer.step()
         self.step += 1
         self.losses.append(total)
+        every = max(1, self.recipe.steps // TRACED)
+        if self.step % every == 0:
+            recent = self.losses[-every:]
+            self.trace.append((self.step, round(math.fsum(recent) / len(recent), 6)))
         self.seconds += time.monotonic() - begun
 
     def validate(self) -> None:
@@ -227,8 +234,8 @@ class _Walk:
                 return  # stopped before the first step: there is nothing to keep
             tensors |= {f"parameter/{name}": _array(parameter), f"first/{name}": _array(moments["exp_avg"]), f"second/{name}": _array(moments["exp_avg_sq"])}
         state = RunState(
-            fingerprint=self.stated, step=self.step, steps=self.recipe.steps, losses=tuple(self.losses), seconds=round(self.seconds, 2), state_sha256="",
-            best_sha256="", history=tuple(self.history), finished=self._finished(),
+            fingerprint=self.stated, step=self.step, steps=self.recipe.steps, losses=tuple(self.losses), trace=tuple(self.trace), seconds=round(self.seconds, 2),
+            state_sha256="", best_sha256="", history=tuple(self.history), finished=self._finished(),
         )  # fmt: skip
         write_checkpoint(self.folder, state, tensors=tensors, best=self.best)
         self.saved_at = time.monotonic()

@@ -31,12 +31,13 @@ def test_i18n_every_key_named_in_the_source_exists() -> None:
         *sorted((ROOT / "ui" / "pages").glob("*.py")),
         *sorted((ROOT / "ui" / "components").glob("*.py")),
     ]
-    pattern = re.compile(r'["\']((?:app|nav|frame|build|ask|source|details|history|library|evaluate|about|error)\.[a-z_0-9]+)["\']')
+    pattern = re.compile(r'["\']((?:app|nav|frame|build|ask|source|details|history|library|evaluate|adapters|training|about|error)\.[a-z_0-9]+)["\']')
     # Keys of widgets look alike; they are the ones with more dots or with an own prefix.
     named = {key for path in sources for key in pattern.findall(Path(path).read_text("utf-8"))}
     widgets = {
-        "app.framed", "ask.py", "library.py", "evaluate.py", "about.py",
+        "app.framed", "ask.py", "library.py", "evaluate.py", "adapters.py", "about.py",
         "build.start", "evaluate.limit", "evaluate.start", "evaluate.chosen", "history.deleted", "history.new", "history.undo", "ask.export",
+        "training.said", "training.report",
     }  # fmt: skip
     assert named - widgets <= set(i18n.EN)
 

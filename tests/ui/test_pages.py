@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from core.assistant import Assistant
 from core.registry import Domain
 from core.settings import ROOT, get_settings
 from tests.ui.conftest import App
 from tests.ui.helpers import shown
 from ui import state
-from ui.components import charts, documents, facts
+from ui.components import charts, documents, facts, failures
 
 
 def test_library_page_counts_and_searches(app: App, built_home: Path) -> None:
@@ -26,7 +28,7 @@ def test_library_page_counts_and_searches(app: App, built_home: Path) -> None:
     assert 'class="dk-text"' not in shown(at)
 
 
-@pytest.mark.parametrize("page", ["library", "evaluate", "about"])
+@pytest.mark.parametrize("page", ["library", "evaluate", "adapters", "about"])
 def test_pages_have_the_frame_when_they_are_the_first_thing_asked_for(app_home: Path, page: str) -> None:
     from streamlit.testing.v1 import AppTest
 
@@ -84,7 +86,37 @@ def test_evaluate_page_runs_and_shows_scores_and_failures(app: App, built_home: 
     assert not at.exception
     assert at.selectbox(key="evaluate.chosen").options
     assert "Not right" in shown(at) or "Every answer of this run was right." in shown(at)
-    assert len(list((built_home / "runs" / "garden").iterdir())) == 1
+    runs = list((built_home / "runs" / "garden").iterdir())
+    assert len(runs) == 1 and (runs[0] / "report.html").is_file()
+    assert "There is no other run of these questions yet." in shown(at)
+
+
+def test_evaluate_page_compares_runs_and_shows_them_over_time(app: App, built_home: Path, garden: Domain, assistant: Assistant) -> None:
+    from evals.runner import run_domain
+
+    folder = built_home / "runs" / "garden"
+    for name in ("one", "two"):
+        run_domain(garden, settings=get_settings(), assistant=assistant, split="test", out=folder / name)
+    items = folder / "two" / "items.jsonl"
+    lines = [json.loads(line) for line in items.read_text("utf-8").splitlines()]
+    flipped = next(line for line in lines if line["right"] and line["expected"])
+    flipped.update(right=False, reason="expected answered, was abstained", marks=flipped["marks"] | {"right": 0.0, "mrr_at_10": 0.5})
+    items.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    at = app("evaluate")
+    at.selectbox(key="evaluate.chosen").set_value("two").run()
+    at.selectbox(key="evaluate.against").set_value("one").run()
+    html = shown(at)
+    assert not at.exception and "Over time" in html and "0 became right, 1 became wrong." in html
+    assert "Corpus, adapter, prompts and settings are the same in both." in html
+    # The failure stands beside the passage of the library that holds what was expected, the quote marked.
+    assert flipped["question"] in html and "(found at place 2)" in html and "<mark>" in html
+
+
+def test_failures_mark_a_quote_whatever_the_white_space() -> None:
+    assert failures.marked("Dig a  hole\nfirst. Water it.", "Dig a hole first.") == (
+        '<blockquote class="dk-excerpt"><mark>Dig a  hole\nfirst.</mark> Water it.</blockquote>'
+    )
+    assert "<mark>" not in failures.marked("<b>", "absent") and "&lt;b&gt;" in failures.marked("<b>", "absent")
 
 
 def test_evaluate_page_without_the_evals_package_says_so(app: App, built_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

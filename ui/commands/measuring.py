@@ -49,9 +49,11 @@ def evaluate(
 ) -> None:
     """Run a domain's evals and print its scores with 95 % intervals; compare runs; gate a change."""
     from core.registry import discover
+    from evals.comparison import compare as compare_runs
     from evals.datasets import Split
     from evals.gate import check_gate
     from evals.junit import write_junit
+    from evals.report import write_report
     from evals.runner import run_domain
     from evals.runs import GATE, find_run, load_run, write_json
 
@@ -76,6 +78,7 @@ def evaluate(
     verdict = check_gate(run, found.manifest.gate, baseline=before, seed=seed) if gate or before is not None else None
     if verdict is not None:
         write_json(folder / GATE, verdict)
+    page = write_report(folder, run, verdict=verdict, comparison=compare_runs(before, run) if before is not None else None)
     if junit is not None:
         write_junit(junit, run, verdict)
     if as_json:
@@ -93,6 +96,7 @@ def evaluate(
         )
     else:
         show_run(run, verdict)
+        output.say(f"  report: {page}")
     if gate and verdict is not None and verdict.reasons:
         raise CheckFailed(f"gate: {'; '.join(reason.text for reason in verdict.reasons)}")
 

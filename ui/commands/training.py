@@ -59,6 +59,8 @@ def train(
     from core.settings import get_settings
     from core.training.context import RunContext
     from core.training.plan import read_plan
+    from core.training.report_page import write_report_page
+    from core.training.running import claim, telling
     from core.training.tasks import training_task
 
     settings = get_settings()
@@ -77,21 +79,25 @@ def train(
     plan = read_plan(path.read_text("utf-8"), chosen.plan)
     folder = out or settings.home / "training" / (found.name if found else "shared") / task
     items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
-    with output.progress(f"train {found.name if found else task}", quiet=as_json) as progress, stop_at_interrupt() as stop:
+    with output.progress(f"train {found.name if found else task}", quiet=as_json) as progress, stop_at_interrupt() as stop, claim(folder):
         context = RunContext(
             domain=found, domains=tuple(registry.domains.values()), folder=folder, sources=SOURCES, data=data or Path(), settings=settings, items=items,
-            progress=progress, stop=stop, command=f"domainkit train {task} {found.name if found else f'--recipe {path.name}'}",
+            progress=telling(folder, progress), stop=stop, command=f"domainkit train {task} {found.name if found else f'--recipe {path.name}'}",
         )  # fmt: skip
         report = chosen.run(plan, context)
     if report is None:
         raise typer.Exit(130)
+    page = write_report_page(folder, report)
     if install and found is not None:
+        from core.training.adapter_files import install_adapter
+
         install_adapter(folder / "adapter", found.folder / found.manifest.paths.adapter)
     if as_json:
         output.emit(report.model_dump(mode="json"))
     else:
         show_report(report)
         output.say(f"  {report.bytes:,} bytes of weights, {'installed' if install else 'not installed (--install does)'}")
+        output.say(f"  report: {page}")
 
 
 def show_report(report: TrainingReport) -> None:
@@ -100,14 +106,3 @@ def show_report(report: TrainingReport) -> None:
         before = f"{figure.before:.3f} → " if figure.before is not None else ""
         test = f", {figure.better} better, {figure.worse} worse, p = {figure.p:.2g}" if figure.p is not None else ""
         output.say(f"  {figure.group:<14} {figure.metric:<14} {before}{figure.after:.3f}  (n = {figure.n:,}{test})")
-
-
-def install_adapter(source: Path, target: Path) -> None:
-    """Copy a trained adapter into a domain's folder, its card last."""
-    from core.models.adapters import CARD, CONFIG, WEIGHTS
-    from core.training.checkpoint import write_whole
-
-    target.mkdir(parents=True, exist_ok=True)
-    (target / CARD).unlink(missing_ok=True)
-    for name in (CONFIG, WEIGHTS, CARD):
-        write_whole(target / name, (source / name).read_bytes())

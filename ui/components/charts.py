@@ -1,62 +1,56 @@
-"""Charts of eval scores: points with their confidence intervals. Which way is better is for the evals to say."""
+"""Charts of the app: figures → charts in the app's words and colours. How they are drawn is for :mod:`core.reporting.charts` to say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import streamlit as st
+
+from core.registry import Domain
 from core.types import Language
+from ui import theme
 from ui.i18n import text, text_or
 
 if TYPE_CHECKING:
     from evals.aggregate import Score
 
+GREY = ("#64748b", "#8b98a9")
+OTHERS = (("#b7791f", "#0f766e", "#9b4d96"), ("#d9a441", "#5fc7bb", "#c58bc0"))
+"""Colours of series beside the accent, for the light and for the dark theme."""
+
 
 def metric_label(metric: str, lang: Language) -> str:
-    """Return a metric's name as people read it; the name itself where the app has no word for it."""
-    return text_or(f"metric.{metric}", lang, metric)
+    """Return a metric's name as people read it; the name itself where there is no word for it."""
+    from evals.titles import metric_title
+
+    return metric_title(metric, lang)
+
+
+def series_colors(domain: Domain) -> tuple[str, ...]:
+    """Return the colours of series for the theme in use: the domain's accent, a grey, then the others, what is furthest from the accent first."""
+    dark = st.context.theme.type == "dark"
+    accent = theme.accents(domain.manifest.appearance.color)[dark]
+    return (accent, GREY[dark], *sorted(OTHERS[dark], key=lambda color: -theme.hue_distance(color, accent)))
 
 
 def score_rows(scores: Sequence[Score], *, lower: bool, lang: Language) -> list[dict[str, Any]]:
     """Return scores over all items and by language as the rows of a chart: those where lower is better, or the others."""
-    from evals.aggregate import LOWER_IS_BETTER
+    from evals.report import score_rows as rows
 
     return [
-        {
-            "metric": metric_label(score.metric, lang),
-            "slice": text_or(f"slice.{score.slice}", lang, score.slice),
-            "value": score.value,
-            "low": score.low,
-            "high": score.high,
-            "label": f"{score.value:.0%}  (n = {score.n})",
-        }
-        for score in scores
-        if (score.metric in LOWER_IS_BETTER) is lower and "=" not in score.slice
+        row | {"metric": metric_label(row["metric"], lang), "slice": text_or(f"slice.{row['slice']}", lang, row["slice"])} for row in rows(scores, lower=lower)
     ]
 
 
 def score_chart(rows: Sequence[dict[str, Any]], *, colors: tuple[str, ...], lang: Language) -> Any:
-    """Return an altair chart: one band per metric, in it one point with its 95 % interval per slice."""
-    import altair as alt
+    """Return a band per metric, in it one point with its 95 % interval per slice."""
+    from core.reporting.charts import interval_chart
 
-    slices = list(dict.fromkeys(row["slice"] for row in rows))
-    scale = alt.Scale(domain=slices, range=list(colors[: len(slices)]))
-    color = alt.Color("slice:N", sort=slices, scale=scale, legend=alt.Legend(orient="top", title=None, symbolOpacity=1, labelFontSize=12))
-    tooltip = [
-        alt.Tooltip("metric:N", title=text("evaluate.metric", lang)),
-        alt.Tooltip("slice:N", title=text("evaluate.slice", lang)),
-        alt.Tooltip("label:N", title=text("evaluate.value", lang)),
-        alt.Tooltip("low:Q", format=".1%"),
-        alt.Tooltip("high:Q", format=".1%"),
-    ]
-    axis = alt.Axis(format="%", title=None, tickCount=5, domain=False, ticks=False, grid=True, orient="bottom", labelFontSize=12)
-    x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1]), axis=axis)
-    metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    y = alt.Y("metric:N", sort=metrics, axis=alt.Axis(title=None, labelLimit=230, domain=False, ticks=False, labelFontSize=13))
-    offset = alt.YOffset("slice:N", sort=slices)
-    base = alt.Chart(alt.InlineData(values=list(rows))).encode(y=y, yOffset=offset, color=color, tooltip=tooltip)
-    intervals = base.mark_rule(strokeWidth=2.5, opacity=0.45, strokeCap="round").encode(x=alt.X("low:Q", axis=axis), x2="high:Q")
-    points = base.mark_point(filled=True, size=80, opacity=1).encode(x=x)
-    step = 17 * max(1, len(slices)) + 10
-    # The page fits legend and axis into the height, so they need room beside the bands.
-    return alt.layer(intervals, points).properties(height=step * len(metrics) + 90).configure_view(stroke=None)
+    titles = {"metric": text("evaluate.metric", lang), "slice": text("evaluate.slice", lang), "value": text("evaluate.value", lang)}
+    return interval_chart(rows, colors=colors, titles=titles)
+
+
+def show(chart: Any, *, key: str) -> None:
+    """Put a chart on the page, as wide as its place."""
+    st.altair_chart(chart, width="stretch", key=key)

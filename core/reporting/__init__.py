@@ -1,0 +1,1 @@
+"""Pages and pictures of results, for people: one self-contained HTML file, no script from elsewhere. Knows no result."""
