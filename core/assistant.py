@@ -24,6 +24,7 @@ from core.abstention import (
 from core.encoder import Encoder, compiled_folder
 from core.errors import LibraryError, UsageError
 from core.evidence import lock
+from core.generator_adapter import find_generator
 from core.library import Library
 from core.manifest import load_policy
 from core.models import Answerer, Draft, Request, make_answerer
@@ -107,9 +108,15 @@ class Assistant:
         self._heads = heads
         self.retriever = Retriever(self.library, self.encoder, heads=heads, tuned=tuned)
         self.answerer = answerer or make_answerer(self.settings, encoder_id=self.encoder.id)
+        self.generator = find_generator(domain, self.settings)
         self._corpus: tuple[int, str] | None = None
         policy_folder = domain.folder / domain.manifest.paths.policy
         self.gate = Gate(load_policy(domain.folder, domain.manifest), learned=load_learned_gate(policy_folder))
+
+    @property
+    def model(self) -> str:
+        """What answers name as their model: the answerer, and the generator adapter that it drafts with."""
+        return f"{self.answerer.name}+{self.generator.id}" if self.generator else self.answerer.name
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -209,6 +216,7 @@ class Assistant:
                 history=tuple(history),
                 max_sentences=self.settings.max_sentences,
                 max_tokens=self.settings.max_answer_tokens,
+                adapter=self.generator.name if self.generator else "",
             )
         )
 
@@ -261,7 +269,7 @@ class Assistant:
             confidence=round(confidence, 4),
             calibrated=calibrated,
             profile=self.settings.profile,
-            model=self.answerer.name,
+            model=self.model,
             adapter=self.adapter.id if self.adapter else "",
             generation=retrieval.generation if retrieval else 0,
             timings_ms=Timings(retrieve=round((middle - begun) * 1000, 2), answer=round((now - middle) * 1000, 2), total=round((now - begun) * 1000, 2)),

@@ -101,6 +101,8 @@ class Paths(Part):
     corpus: RelativePath = "corpus"
     prompts: RelativePath = "prompts"
     adapter: RelativePath = "adapter"
+    generator: RelativePath = "generator"
+    """Of the adapter for a language model, of the profiles that have one."""
     policy: RelativePath = "policy"
     evals: RelativePath = "evals"
     training: RelativePath = "training"

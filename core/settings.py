@@ -25,12 +25,13 @@ class Settings(BaseSettings):
     home: Path = Field(default=ROOT / "data" / "home", description="run-time state: libraries, compiled encoders, conversations")
     domains: str = Field(default="", description=f"extra domain folders, separated by '{os.pathsep}'; each holds one domain or several")
     encoder: str = Field(default="", description="folder or hub id of the sentence encoder; empty: the MiniLM wheel")
-    adapters: bool = Field(default=True, description="whether a domain's query adapter is applied; it belongs to one encoder")
+    adapters: bool = Field(default=True, description="whether a domain's adapters are applied; each belongs to one base")
     profile: Profile = "embedded"
     model: str = Field(default="", description="local: folder or hub id of a causal LM; server: model name")
     model_revision: str = Field(default="main", description="pinned revision of a hub model")
     server_url: str = Field(default="http://127.0.0.1:8000/v1", description="OpenAI-compatible endpoint of the server profile")
     server_key: str = Field(default="", description="bearer token sent to the server; never logged")
+    server_adapters: bool = Field(default=False, description="the server has loaded each domain's generator adapter under the domain's name")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Annotated[int, Field(ge=1, le=64)] = min(4, os.cpu_count() or 1)
     top_k: Annotated[int, Field(ge=1, le=100)] = 6

@@ -34,7 +34,7 @@ class Lock(Frozen):
     ranking: str
     encoder: str
     model: str
-    """Name of the answerer."""
+    """Name of the answerer, and the hash of the generator adapter that it drafts with."""
     settings: str
     """Of the knobs that change answers."""
     evals: str
@@ -71,7 +71,7 @@ def make_lock(assistant: Assistant, items: Sequence[EvalItem]) -> Lock:
         heads=tree_sha256(domain.folder / paths.training / "heads.json"),
         ranking=sha256_file(WEIGHTS),
         encoder=assistant.encoder.id,
-        model=assistant.answerer.name,
+        model=assistant.model,
         settings=_sha256(repr(sorted(knobs.items()))),
         evals=_sha256("\n".join(item.model_dump_json() for item in items)),
         scorers=_scorers(),

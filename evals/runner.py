@@ -79,7 +79,7 @@ def run_domain(
             "version": domain.manifest.version,
             "split": split,
             "profile": settings.profile,
-            "model": built.answerer.name,
+            "model": built.model,
             "corpus_sha256": lock.corpus,
             "items_sha256": lock.evals,
             "created_at": created,

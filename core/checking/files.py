@@ -37,7 +37,8 @@ def check_files(findings: Findings, manifest: Manifest | None) -> None:
         except OSError as error:
             findings.error(path, f"cannot be read ({error.strerror}); check its permissions")
     if manifest is not None:
-        _check_adapter(findings, findings.folder / manifest.paths.adapter)
+        for name in (manifest.paths.adapter, manifest.paths.generator):
+            _check_adapter(findings, findings.folder / name)
 
 
 def _walk(findings: Findings) -> Iterator[Path]:

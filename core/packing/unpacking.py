@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from core.checking import Elsewhere, check_folder
 from core.errors import CheckFailed, DomainkitError, UsageError
@@ -16,6 +17,8 @@ from core.packing.placing import put, workplace
 from core.packing.reading import extract_documents, extract_files, opened
 
 SHOWN = 3
+ADAPTERS: dict[str, Literal["FEATURE_EXTRACTION", "CAUSAL_LM"]] = {"adapter": "FEATURE_EXTRACTION", "generator": "CAUSAL_LM"}
+"""What the adapters in a domain's folders are for, by the name of the path."""
 
 
 def unpack(
@@ -89,9 +92,10 @@ def _hand_over(added: Path, documents: Path) -> None:
 def _check(made: Path, index: PackIndex, name: str, *, elsewhere: Elsewhere | None) -> None:
     try:
         manifest = load_manifest(made)
-        adapter = made / manifest.paths.adapter
-        if (adapter / CONFIG).exists() or (adapter / WEIGHTS).exists():
-            check_adapter(index.domain, adapter, task="FEATURE_EXTRACTION")
+        for place, task in ADAPTERS.items():
+            adapter = made / getattr(manifest.paths, place)
+            if (adapter / CONFIG).exists() or (adapter / WEIGHTS).exists():
+                check_adapter(index.domain, adapter, task=task)
     except (DomainkitError, OSError) as error:
         raise CheckFailed(f"the domain in '{name}' is not valid ({error}); nothing was installed") from error
     code = manifest.tools.module if manifest.tools else ""

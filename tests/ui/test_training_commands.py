@@ -63,7 +63,7 @@ def test_training_question_that_an_eval_item_asks_is_a_no(cli: CommandLine, tmp_
 def test_task_that_is_no_domains_names_what_it_lacks(cli: CommandLine, tmp_path: Path) -> None:
     assert "name one with --recipe" in cli("train", "reader").advice
     refused = cli("train", "reader", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--install")
-    assert refused.code == 2 and "only `domainkit train retrieval DOMAIN` makes one" in refused.advice
+    assert refused.code == 2 and "only `domainkit train retrieval DOMAIN` and `train generator DOMAIN` make one" in refused.advice
 
 
 def test_run_stopped_while_it_encodes_goes_on_where_it_was(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

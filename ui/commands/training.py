@@ -17,6 +17,8 @@ from ui.commands.answering import JsonOption
 if TYPE_CHECKING:
     from core.training.report import TrainingReport
 
+INSTALLED = ("retrieval", "generator")
+"""Tasks whose result is an adapter of a domain."""
 SOURCES = Path(__file__).resolve().parents[2] / "data" / "sources"
 
 
@@ -67,15 +69,16 @@ def train(
     chosen = training_task(task)
     registry = discover(settings)
     found = registry.get(domain) if domain else None
-    path = recipe or (found.folder / found.manifest.paths.adapter / "recipe.toml" if found else Path())
+    place = found.folder / (found.manifest.paths.generator if task == "generator" else found.manifest.paths.adapter) if found else Path()
+    path = recipe or place / "recipe.toml"
     if not path.is_file():
         raise UsageError(
             f"no recipe '{path.name}'; name one with --recipe (data/recipes/ and CONTRIBUTING.md show examples)"
             if recipe or found is None
             else f"no recipe '{path.name}' for domain '{found.name}'; name one with --recipe (CONTRIBUTING.md shows an example)"
         )
-    if install and (found is None or task != "retrieval"):
-        raise UsageError("--install puts a query adapter into a domain; only `domainkit train retrieval DOMAIN` makes one")
+    if install and (found is None or task not in INSTALLED):
+        raise UsageError("--install puts an adapter into a domain; only `domainkit train retrieval DOMAIN` and `train generator DOMAIN` make one")
     plan = read_plan(path.read_text("utf-8"), chosen.plan)
     folder = out or settings.home / "training" / (found.name if found else "shared") / task
     items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
@@ -91,7 +94,9 @@ def train(
     if install and found is not None:
         from core.training.adapter_files import install_adapter
 
-        install_adapter(folder / "adapter", found.folder / found.manifest.paths.adapter)
+        if not (folder / "adapter").is_dir():
+            raise UsageError("a model that was tuned in full is not installed; name its folder as DOMAINKIT_MODEL instead")
+        install_adapter(folder / "adapter", place)
     if as_json:
         output.emit(report.model_dump(mode="json"))
     else:

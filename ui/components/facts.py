@@ -67,7 +67,7 @@ def facts(domain: Domain, settings: Settings, lang: Language) -> list[tuple[str,
     manifest = domain.manifest
     ready = (compiled_folder(settings) / "encoder.json").is_file()
     adapter = (domain.folder / manifest.paths.adapter / "adapter_model.safetensors").is_file()
-    model = state.assistant(domain).answerer.name if ready else settings.profile
+    model = state.assistant(domain).model if ready else settings.profile
     return [
         (text("about.version", lang), manifest.version),
         (text("about.license", lang), manifest.license),
