@@ -1,4 +1,4 @@
-"""Eval items of a domain or a file. Knows the eval item schema, nothing of models or scores."""
+"""Eval items of a domain, of a file, or of a set in one of the field's formats. Knows nothing of models or scores."""
 
 from __future__ import annotations
 
@@ -18,19 +18,35 @@ def load_items(domain: Domain, *, split: Split = "test", file: Path | None = Non
     Args:
         domain: whose eval sets are read when ``file`` is None.
         split: ``dev``, ``test`` or ``all``.
-        file: a JSONL file of eval items instead of the domain's own.
+        file: a JSONL file of eval items, or a set that :mod:`evals.readers` reads, instead of the domain's own.
         limit: keep every n-th item so that about this many remain, spread over the set.
 
     Raises:
         ManifestError: a line is not a valid item. UsageError: there are no items.
     """
-    if file is not None and not file.is_file():
-        raise UsageError(f"no such eval set: '{file.name}'; name a JSONL file")
-    files = [file] if file is not None else eval_files(domain.folder, domain.manifest)
-    items = [item for path in files for item in read_eval_items(path) if split == "all" or item.split == split]
+    if file is not None and not file.exists():
+        raise UsageError(f"no such eval set: '{file.name}'; name a file of eval items, or a set of another format")
+    if file is not None and not _is_own(file):
+        from evals.readers import read_set
+
+        found: list[EvalItem] = list(read_set(file).items)
+    else:
+        found = [item for path in ([file] if file is not None else eval_files(domain.folder, domain.manifest)) for item in read_eval_items(path)]
+    items = [item for item in found if split == "all" or item.split == split]
     if not items:
         raise UsageError(f"domain '{domain.name}' has no eval items in split '{split}'; add JSONL files under {domain.manifest.paths.evals}/")
     if limit is not None and 0 < limit < len(items):
         step = len(items) / limit
         items = [items[int(n * step)] for n in range(limit)]
     return items
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a file is of eval items rather than of another format."""
+    if file.is_dir() or file.suffix != ".jsonl":
+        return False
+    from evals.readers import FORMATS, reader
+    from evals.readers.source import Source
+
+    sample = Source(file).sample()
+    return not any(reader(name).fits(sample) for name in FORMATS)

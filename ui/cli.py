@@ -7,7 +7,7 @@ import sys
 import typer
 
 from core.errors import DomainkitError
-from ui.commands import adapters, answering, maintenance, measuring, packing, running, serving, training, verticals
+from ui.commands import adapters, answering, converting, maintenance, measuring, packing, running, serving, training, verticals
 
 app = typer.Typer(
     name="domainkit",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (adapters, answering, maintenance, verticals, measuring, training, serving, running, packing):
+for group in (adapters, answering, maintenance, verticals, measuring, training, serving, running, packing, converting):
     group.register(app)
 
 
