@@ -48,5 +48,8 @@ def _is_own(file: Path) -> bool:
     from evals.readers import FORMATS, reader
     from evals.readers.source import Source
 
-    sample = Source(file).sample()
+    try:
+        sample = Source(file).sample()
+    except UsageError:
+        return True  # reading it as eval items names the line that is wrong
     return not any(reader(name).fits(sample) for name in FORMATS)

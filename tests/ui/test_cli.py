@@ -223,6 +223,7 @@ def test_eval_stores_a_run_and_gates_on_the_manifests_floors(cli: CommandLine, t
         "environment.json",
         "items.jsonl",
         "lock.json",
+        "report.html",
         "scores.json",
     ]
     refused = cli("eval", "garden", "--out", str(tmp_path / "run"))
