@@ -48,6 +48,8 @@ class RunState(BaseModel):
     best_sha256: str
     """Of the file that holds the parameters that validated best; empty before the first validation."""
     history: tuple[Point, ...]
+    goal: str = ""
+    """The metric by which a validation is better."""
     finished: bool = False
 
 

@@ -38,5 +38,7 @@ class RunContext:
     progress: Progress
     domains: tuple[Domain, ...] = ()
     """Whose articles are read by a run that is no domain's."""
+    trial: bool = False
+    """Whether it is one of a search, judged by its validation: what is held out for the end is not looked at, and nothing is saved but its checkpoints."""
     stop: Callable[[], bool] = lambda: False
     """Asked between steps whether to stop."""

@@ -88,7 +88,7 @@ def run_generator(plan: GeneratorPlan, context: RunContext) -> TrainingReport | 
     stated = fingerprint(plan.training, base_sha256, *(f"{one.id}\0{one.prompt}\0{one.answer}" for one in (*found.train, *found.valid)))
     first = model.taken()
     trained = ended_run(context.folder, stated, goal=GeneratorTask.goal) or _train(plan, context, model, found, stated)
-    if trained is None or not trained.finished:
+    if trained is None or not trained.finished or context.trial:
         return None
     best = _as_saved(trained, plan.training)
     context.progress("measuring", 0, 0)

@@ -235,7 +235,7 @@ class _Walk:
             tensors |= {f"parameter/{name}": _array(parameter), f"first/{name}": _array(moments["exp_avg"]), f"second/{name}": _array(moments["exp_avg_sq"])}
         state = RunState(
             fingerprint=self.stated, step=self.step, steps=self.recipe.steps, losses=tuple(self.losses), trace=tuple(self.trace), seconds=round(self.seconds, 2),
-            state_sha256="", best_sha256="", history=tuple(self.history), finished=self._finished(),
+            state_sha256="", best_sha256="", history=tuple(self.history), goal=self.task.goal, finished=self._finished(),
         )  # fmt: skip
         write_checkpoint(self.folder, state, tensors=tensors, best=self.best)
         self.saved_at = time.monotonic()

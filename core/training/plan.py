@@ -24,6 +24,8 @@ from core.types import LANGUAGES, Frozen, Language
 
 _T = TypeVar("_T", bound=BaseModel)
 SHOWN_LEAKS = 3
+SEARCH = "search"
+"""Key of a recipe's table of what a search may change."""
 
 
 class DataEntry(Frozen):
@@ -85,13 +87,13 @@ class Assembled:
 
 
 def read_plan(text: str, schema: type[_T]) -> _T:
-    """Read a plan or a recipe.
+    """Read a plan or a recipe; what it says of a search is for :mod:`core.training.search` to read.
 
     Raises:
         UsageError: not TOML, or a key or value that it does not have.
     """
     try:
-        return schema.model_validate(tomllib.loads(text))
+        return schema.model_validate({key: value for key, value in tomllib.loads(text).items() if key != SEARCH})
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the recipe is not TOML: {error}") from error
     except ValidationError as error:

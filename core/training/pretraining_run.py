@@ -89,7 +89,7 @@ def run_pretraining(plan: PretrainingPlan, context: RunContext) -> TrainingRepor
     before = {lang: model.measure(rows) for lang, rows in blocks.items()}
     opening = _samples(model, found.split.held_out)
     trained = ended_run(context.folder, stated, goal=PretrainingTask.goal) or _train(plan, context, model, found.split, blocks, stated)
-    if trained is None or not trained.finished:
+    if trained is None or not trained.finished or context.trial:
         return None
     put(dict(model.model.named_parameters()), trained.tensors)
     context.progress("measuring", 0, 0)

@@ -160,7 +160,7 @@ def run_reader(plan: ReaderPlan, context: RunContext) -> TrainingReport | None:
     parts = gather(plan, context)
     model = ReaderModel(base, plan.training)
     trained = train_reader(model, parts, base=base, context=context)
-    if trained is None or not trained.finished:
+    if trained is None or not trained.finished or context.trial:
         return None
     put(model.parameters, trained.tensors)
     context.progress("measuring", 0, 0)

@@ -74,6 +74,8 @@ class TrainingReport(Frozen):
     data: tuple[DataCount, ...]
     history: tuple[Point, ...]
     figures: tuple[Figure, ...]
+    confusion: dict[str, dict[str, int]] = {}
+    """Of a classifier: how often each label (outer) was given each (inner) on held-out examples."""
     samples: tuple[Sample, ...]
 
     def figure(self, metric: str, group: str = "all") -> Figure | None:

@@ -63,7 +63,7 @@ def _run(plan: RetrievalPlan, context: RunContext) -> TrainingReport | None:
         found.train, found.valid, base=base, recipe=plan.training, folder=context.folder, encode=_by_gpu(base, encoder, context.progress) or texts,
         anchors=found.anchors, progress=context.progress, stop=context.stop,
     )  # fmt: skip
-    if trained is None or not trained.finished:
+    if trained is None or not trained.finished or context.trial:
         return None
     weights = _save(found, trained, plan, context, encoder, figures=())
     context.progress("compiling", 0, 0)
@@ -158,7 +158,8 @@ class _TextVectors:
     """Encodes texts with the base, in batches of like length; kept in the run's folder, since a resumed run needs the same."""
 
     def __init__(self, encoder: Encoder, context: RunContext) -> None:
-        self._encoder, self._folder, self._progress, self._stop = encoder, context.folder, context.progress, context.stop
+        self._encoder, self._progress, self._stop = encoder, context.progress, context.stop
+        self._folder = context.folder.parent if context.trial else context.folder  # trials of a search encode the same texts
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         digest = hashlib.sha256("\0".join([self._encoder.id, *texts]).encode()).hexdigest()

@@ -14,12 +14,13 @@ from core.training.context import RunContext
 from core.training.report import TrainingReport
 
 TASKS = {
-    "generator": ("core.training.generator_run:GeneratorPlan", "core.training.generator_run:run_generator"),
-    "pretraining": ("core.training.pretraining_run:PretrainingPlan", "core.training.pretraining_run:run_pretraining"),
-    "reader": ("core.training.reader_run:ReaderPlan", "core.training.reader_run:run_reader"),
-    "retrieval": ("core.training.plan:RetrievalPlan", "core.training.retrieval_run:run_retrieval"),
+    "classifier": ("core.training.classifier_run:ClassifierPlan", "core.training.classifier_run:run_classifier", "macro_f1"),
+    "generator": ("core.training.generator_run:GeneratorPlan", "core.training.generator_run:run_generator", "perplexity"),
+    "pretraining": ("core.training.pretraining_run:PretrainingPlan", "core.training.pretraining_run:run_pretraining", "perplexity"),
+    "reader": ("core.training.reader_run:ReaderPlan", "core.training.reader_run:run_reader", "f1"),
+    "retrieval": ("core.training.plan:RetrievalPlan", "core.training.retrieval_run:run_retrieval", "mrr_at_10"),
 }
-"""Where each task's recipe schema and its runner are."""
+"""Where each task's recipe schema and its runner are, and the metric by which a validation is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class TrainingTask:
     name: str
     plan: type[BaseModel]
     run: Callable[[Any, RunContext], TrainingReport | None]
+    goal: str
 
 
 def training_task(name: str) -> TrainingTask:
@@ -39,8 +41,8 @@ def training_task(name: str) -> TrainingTask:
     """
     if name not in TASKS:
         raise unknown("training task", name, TASKS)
-    plan, run = (_found(place) for place in TASKS[name])
-    return TrainingTask(name=name, plan=plan, run=run)
+    schema, runner, goal = TASKS[name]
+    return TrainingTask(name=name, plan=_found(schema), run=_found(runner), goal=goal)
 
 
 def _found(place: str) -> Any:

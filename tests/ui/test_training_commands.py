@@ -75,6 +75,22 @@ def test_run_stopped_while_it_encodes_goes_on_where_it_was(cli: CommandLine, tmp
     assert cli(*arguments, "--json").json["best_step"] > 0
 
 
+@pytest.mark.slow
+def test_search_writes_the_best_into_the_recipe_and_goes_on(cli: CommandLine, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE + "[search]\nlearning_rate = {low = 0.001, high = 0.05, log = true}\n", "utf-8")
+    arguments = ("train", "retrieval", "garden", "--recipe", str(recipe), "--data", str(tmp_path), "--out", str(tmp_path / "run"))
+    found = cli(*arguments, "--search", "2", "--json").json
+    assert len(found["trials"]) == 2 and found["goal"] == "mrr_at_10" and found["trials"][0]["values"] == {"learning_rate": 0.02}
+    assert not list((tmp_path / "run").glob("trial-*/report.json")) and len(list((tmp_path / "run").glob("texts-*.vectors"))) > 0
+    again = cli(*arguments, "--search", "2")
+    assert (
+        again.code == 0 and "stays as it is" in again.out if not found["written"] else "written into recipe.toml" in again.out or "stays as it is" in again.out
+    )
+    refused = cli(*arguments, "--search", "2", "--install")
+    assert refused.code == 2 and "train with them, and --install, afterwards" in refused.advice
+
+
 def test_domain_without_an_adapter_cannot_be_proved(cli: CommandLine) -> None:
     found = cli("adapter", "prove", "garden")
     assert found.code == 1 and "has no adapter; train one with `domainkit train retrieval garden`" in found.advice

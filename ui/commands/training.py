@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ui.commands.answering import JsonOption
 
 if TYPE_CHECKING:
     from core.training.report import TrainingReport
+    from core.training.search import SearchReport
 
 INSTALLED = ("retrieval", "generator")
 """Tasks whose result is an adapter of a domain."""
@@ -47,11 +49,18 @@ def stop_at_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="retrieval, reader, generator or pretraining.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="retrieval, reader, classifier, generator or pretraining.")],
     domain: Annotated[str, typer.Argument(metavar="[DOMAIN]", help="Whose adapter it becomes; a reader or a pre-trained model is no domain's.")] = "",
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A TOML recipe; by default adapter/recipe.toml of the domain.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of the public data that the recipe names.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default under DOMAINKIT_HOME/training.")] = None,
+    trials: Annotated[
+        int,
+        typer.Option(
+            "--search", min=0, max=10_000, help="Try so many settings of the hyperparameters that the recipe's [search] names, and write the best back."
+        ),
+    ] = 0,
+    minutes: Annotated[float, typer.Option("--minutes", min=0, help="End the search after so many minutes; 0: no limit.")] = 0.0,
     install: Annotated[bool, typer.Option("--install", help="Put the adapter into the domain when the run is done.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,6 +72,7 @@ def train(
     from core.training.plan import read_plan
     from core.training.report_page import write_report_page
     from core.training.running import claim, telling
+    from core.training.search import Limits, search
     from core.training.tasks import training_task
 
     settings = get_settings()
@@ -80,16 +90,29 @@ def train(
     if install and (found is None or task not in INSTALLED):
         raise UsageError("--install puts an adapter into a domain; only `domainkit train retrieval DOMAIN` and `train generator DOMAIN` make one")
     plan = read_plan(path.read_text("utf-8"), chosen.plan)
-    folder = out or settings.home / "training" / (found.name if found else "shared") / task
+    folder = out or settings.home / "training" / (found.name if found else "shared") / (f"{task}-search" if trials else task)
+    if trials and install:
+        raise UsageError("--search writes the best hyperparameters into the recipe; train with them, and --install, afterwards")
+    if trials and not os.access(path, os.W_OK):
+        raise UsageError(f"--search writes into '{path.name}', which cannot be written; name a copy with --recipe")
+    report, tried = None, None
     items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
     with output.progress(f"train {found.name if found else task}", quiet=as_json) as progress, stop_at_interrupt() as stop, claim(folder):
         context = RunContext(
             domain=found, domains=tuple(registry.domains.values()), folder=folder, sources=SOURCES, data=data or Path(), settings=settings, items=items,
             progress=telling(folder, progress), stop=stop, command=f"domainkit train {task} {found.name if found else f'--recipe {path.name}'}",
         )  # fmt: skip
-        report = chosen.run(plan, context)
-    if report is None:
+        if trials:
+            tried = search(chosen, plan, path, context, limits=Limits(trials=trials, minutes=minutes))
+        else:
+            report = chosen.run(plan, context)
+    if (tried if trials else report) is None:
         raise typer.Exit(130)
+    if tried is not None:
+        show_search(tried, path, as_json=as_json)
+        return
+    if report is None:
+        return
     page = write_report_page(folder, report)
     if install and found is not None:
         from core.training.adapter_files import install_adapter
@@ -111,3 +134,21 @@ def show_report(report: TrainingReport) -> None:
         before = f"{figure.before:.3f} → " if figure.before is not None else ""
         test = f", {figure.better} better, {figure.worse} worse, p = {figure.p:.2g}" if figure.p is not None else ""
         output.say(f"  {figure.group:<14} {figure.metric:<14} {before}{figure.after:.3f}  (n = {figure.n:,}{test})")
+
+
+def show_search(found: SearchReport, recipe: Path, *, as_json: bool) -> None:
+    """Print what a search tried, the best first, and what it wrote."""
+    from core.training.loop import smaller_is_better
+
+    if as_json:
+        output.emit(found.model_dump(mode="json"))
+        return
+    low = smaller_is_better(found.goal)
+    order = sorted(found.trials, key=lambda one: (one.score is None, (one.score or 0.0) if low else -(one.score or 0.0)))
+    for one in order:
+        values = ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in one.values.items())
+        score = f"{found.goal} {one.score:.4f}" if one.score is not None else one.state
+        output.say(f"  {one.number:>3}  {score:<24} {values}  ({one.seconds:.0f} s, {one.state})")
+    best = ", ".join(f"{name} = {value}" for name, value in found.best.values.items())
+    written = f"{best} written into {recipe.name}" if found.written else f"{recipe.name} stays as it is: its own values are the best"
+    output.say(f"  {written}; train with it: the held-out part was not looked at")
