@@ -72,7 +72,7 @@ def plan(base: Path, *, recipe: ClassifierRecipe = RECIPE, **entry: Any) -> Clas
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_classifier_learns_and_what_is_saved_says_the_same(base: Path, data: Path, surroundings: Callable[..., RunContext], method: str) -> None:
     recipe = RECIPE.model_copy(
-        update={"method": method, "rank": 4, "steps": 60 if method == "full" else 200, "learning_rate": 3e-3 if method == "full" else 5e-3}
+        update={"method": method, "rank": 4, "alpha": 8, "steps": 60 if method == "full" else 200, "learning_rate": 3e-3 if method == "full" else 5e-3}
     )
     report = run_classifier(plan(base, recipe=recipe), surroundings())
     assert report is not None
