@@ -1,4 +1,4 @@
-# make run · test · lint · types · imports · bench · soak · demo · install · clean
+# make run · test · lint · types · imports · bench · soak · demo · ranking · install · clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-compile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TIERS := tests --ignore=tests/browser
 
-.PHONY: run install develop prepare test test-quick lint format types imports bench soak demo clean browser-packages
+.PHONY: run install develop prepare test test-quick lint format types imports bench soak demo ranking clean browser-packages
 
 run: install
 	@$(BIN)/domainkit ui
@@ -32,6 +32,10 @@ $(DEV_STAMP): $(STAMP)
 	@$(PIP) -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -W ignore -m compileall -q -j 0 $(VENV)/lib || true # warnings of byte compilation are errors in the tests
 	@touch $@
+
+# Some fifteen minutes; every domain's thresholds have to be fitted anew afterwards.
+ranking: prepare
+	@$(BIN)/python -m evals.rankingfit
 
 prepare: install
 	@$(BIN)/domainkit reindex

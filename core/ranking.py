@@ -26,7 +26,7 @@ from core.types import Language
 
 WEIGHTS = Path(__file__).parent / "ranking.json"
 Variant = Literal["plain", "asked", "learned"]
-PLAIN = ("cosine", "keyword", "fused", "lead", "sentence", "covered", "covered_sentence", "number", "number_missing", "name", "length")
+PLAIN = ("cosine", "tuned", "tuned_lead", "keyword", "fused", "lead", "sentence", "covered", "covered_sentence", "number", "number_missing", "name", "length")
 ASKED = (
     *PLAIN,
     "asked",
@@ -203,6 +203,8 @@ def candidate_features(
         found.append(
             {
                 "cosine": candidate.cosine,
+                "tuned": candidate.tuned,
+                "tuned_lead": candidate.tuned - max((other.tuned for other in candidates if other.row != row), default=0.0),
                 "keyword": candidate.keyword,
                 "fused": candidate.fused,
                 "lead": candidate.fused - max((other.fused for other in candidates if other.row != row), default=0.0),

@@ -1,12 +1,14 @@
 """Fits the ranking model that the core ships, on training questions that the bank compared with does not hold. Reads no eval item.
 
 Questions come in files, each by one writer in one sitting. In each of three folds a head is fitted without a third of the files; each
-question of those is then compared with the bank less its own file, as a stranger's question would be.
+question of those is then compared with the bank less its own file, as a stranger's question would be. Questions that a domain's adapter learned
+from are sought by the base alone: by the adapter they would be found as no stranger's are, and the ranking has to serve domains without one too.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +20,14 @@ from core.encoder import Encoder, compiled_folder
 from core.errors import UsageError
 from core.library import Library
 from core.library_schema import StoredQuestion
+from core.models.adapters import CARD
 from core.query_adapter import find_adapter, query_encoder
 from core.question_head import QuestionHead
 from core.questions import QuestionBank, pack
 from core.ranking import FEATURES, WEIGHTS, LogisticModel, Variant, products, standardised
-from core.registry import Domain
+from core.registry import Domain, discover
 from core.retrieval import RERANKED, Retriever
-from core.settings import Settings
+from core.settings import Settings, get_settings
 from core.types import LANGUAGES, Language
 from evals.headfit import fit_on, sentence_examples
 
@@ -52,7 +55,10 @@ def judge_candidates(domain: Domain, lang: Language, variant: Variant, *, settin
     """Return the candidates of a domain's training questions as a library of the variant's kind would see them."""
     encoder = Encoder(compiled_folder(settings))
     library = Library(library_folder(settings, domain.name), encoder_id=encoder.id)
-    retriever = Retriever(library, encoder, tuned=query_encoder(find_adapter(domain, settings), settings))
+    adapter = find_adapter(domain, settings)
+    learned_from = trained_on(domain) if adapter is not None else frozenset()
+    strangers = Retriever(library, encoder, tuned=query_encoder(adapter, settings))
+    base = Retriever(library, encoder)
     questions = library.questions(lang)
     files = sorted({question.origin for question in questions})
     sentences = sentence_examples(library, lang) if variant == "learned" else {}
@@ -65,6 +71,7 @@ def judge_candidates(domain: Domain, lang: Language, variant: Variant, *, settin
         if variant == "learned" and head is None:
             continue
         for name in held:
+            retriever = base if name in learned_from else strangers
             for number, question in enumerate(_some([q for q in questions if q.origin == name], PER_FILE[variant])):
                 if progress is not None and number % 100 == 0:
                     progress(f"{domain.name} {lang} {variant} {name}", number, PER_FILE[variant])
@@ -73,6 +80,12 @@ def judge_candidates(domain: Domain, lang: Language, variant: Variant, *, settin
                 key = len(found)
                 found += [Judged(question=key, features=f, answers=fact.row in rows) for f, fact in zip(candidates.features, candidates.facts, strict=False)]
     return found
+
+
+def trained_on(domain: Domain) -> frozenset[str]:
+    """Return the names of the files of training questions that a domain's adapter learned from, as its card states them."""
+    card = json.loads((domain.folder / domain.manifest.paths.adapter / CARD).read_text("utf-8"))
+    return frozenset(card.get("own_files") or ())
 
 
 def _some(questions: Sequence[StoredQuestion], limit: int) -> list[StoredQuestion]:
@@ -119,3 +132,18 @@ def fit_shipped(domains: Sequence[Domain], *, settings: Settings, progress: Prog
             models[lang][variant] = fit_model(judged, names, paired=variant in PAIRED)
     WEIGHTS.write_text(json.dumps({lang: {v: m.model_dump() for v, m in variants.items()} for lang, variants in models.items()}, indent=1) + "\n", "utf-8")
     return dict(models)
+
+
+def main() -> None:
+    """Fit the shipped ranking on every domain that is found; ``make ranking``."""
+
+    def tell(name: str, done: int, total: int) -> None:
+        sys.stderr.write(f"\r{name} {done} of {total}   ")
+
+    settings = get_settings()
+    fit_shipped(list(discover(settings).domains.values()), settings=settings, progress=tell)
+    sys.stderr.write("\nfitted; now `domainkit calibrate` every domain, whose thresholds are void\n")
+
+
+if __name__ == "__main__":
+    main()

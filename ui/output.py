@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from core.errors import UsageError
 
 if TYPE_CHECKING:
     from core.types import Answer
+
+SAID_EVERY = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 def emit(value: dict[str, Any]) -> None:
@@ -68,9 +72,15 @@ def read_batch(path: Path, *, field: str) -> Iterator[tuple[str, dict[str, Any] 
 
 @contextmanager
 def progress(title: str, *, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar with the time left on stderr while the block runs; nothing when ``quiet``."""
+    """Show a progress bar with the time left on stderr while the block runs; nothing when ``quiet``.
+
+    Where stderr is no terminal, such as a log file, a line is written every :data:`SAID_EVERY` seconds instead.
+    """
     if quiet:
         yield lambda name, done, total: None
+        return
+    if not sys.stderr.isatty():
+        yield _lines(title)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -90,6 +100,18 @@ def progress(title: str, *, quiet: bool) -> Iterator[Callable[[str, int, int], N
             bar.update(task, completed=done, total=max(total, 1), name=name[-40:])
 
         yield update
+
+
+def _lines(title: str) -> Callable[[str, int, int], None]:
+    said = time.monotonic()
+
+    def update(name: str, done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SAID_EVERY:
+            said = time.monotonic()
+            note(f"{title}: {name}{f' {done:,} of {total:,}' if total else ''}")
+
+    return update
 
 
 def show_answer(answer: Answer) -> None:

@@ -167,10 +167,17 @@ def test_app_runs_an_evaluation(visit: Open) -> None:
     page = visit("evaluate?domain=garden")
     page.get_by_role("button", name="Run the evaluation").click()
     expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible(timeout=60_000)
-    expect(page.get_by_text(re.compile(r"Not right|Every answer of this run"))).to_be_visible()
+    page.get_by_role("tab", name="Not right").click()
+    expect(page.get_by_text(re.compile(r"Not right \(|Every answer of this run")).first).to_be_visible()
+    page.get_by_role("tab", name="Compare").click()
+    expect(page.get_by_text("There is no other run of these questions yet.")).to_be_visible()
+    page.get_by_role("tab", name="Scores").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the report").click()
+    assert download.value.suggested_filename.endswith(".html")
 
 
-@pytest.mark.parametrize("path", ["", "library", "evaluate", "about"])
+@pytest.mark.parametrize("path", ["", "library", "evaluate", "adapters", "about"])
 @pytest.mark.parametrize("width", [360, 390])
 def test_app_fits_a_phone(visit: Open, path: str, width: int) -> None:
     page = visit(f"{path}?domain=garden", phone=True)

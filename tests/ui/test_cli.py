@@ -296,3 +296,15 @@ def test_interrupted_add_says_that_it_can_go_on_and_leaves_the_lock_free(cli: Co
     with library.writing():
         pass
     library.close()
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from ui import output
+
+    now = [0.0]
+    monkeypatch.setattr("ui.output.time.monotonic", lambda: now[0])
+    with output.progress("train garden", quiet=False) as progress:
+        for second in range(100):
+            now[0] = float(second)
+            progress("training", second, 1_000)
+    assert capsys.readouterr().err.splitlines() == [f"train garden: training {n} of 1,000" for n in (30, 60, 90)]
