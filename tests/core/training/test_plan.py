@@ -12,7 +12,7 @@ from core.errors import CheckFailed, UsageError
 from core.eval_items import EvalItem
 from core.library import Library
 from core.registry import Domain
-from core.settings import Settings
+from core.settings import ROOT, Settings
 from core.training.context import RunContext
 from core.training.plan import DataEntry, RetrievalPlan, assemble, own_pairs, read_plan
 
@@ -98,3 +98,25 @@ def test_shipped_recipe_is_valid(domain: str) -> None:
     root = Path(__file__).resolve().parents[3]
     found = read_plan((root / "domains" / domain / "adapter" / "recipe.toml").read_text("utf-8"), RetrievalPlan)
     assert all(not entry.set or (root / "data" / "sources" / f"{entry.set}.toml").is_file() for entry in found.data)
+
+
+def test_recipe_in_the_contributing_guide_is_one() -> None:
+    import re
+
+    from core.training.search import read_space
+
+    (recipe,) = (block for block in re.findall(r"```toml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.S) if block.startswith("task"))
+    plan = read_plan(recipe, RetrievalPlan)
+    assert plan.data[0].own and set(read_space(recipe, plan.training)) == {"learning_rate"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "data" / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes_are_of_their_task(path: Path) -> None:
+    import tomllib
+
+    from core.training.search import read_space
+    from core.training.tasks import training_task
+
+    text = path.read_text("utf-8")
+    plan = read_plan(text, training_task(tomllib.loads(text)["task"]).plan)
+    assert read_space(text, plan.training)  # type: ignore[attr-defined]
