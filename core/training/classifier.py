@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from core.encoder import sha256_file
 from core.errors import IntegrityError, ModelError, UsageError
@@ -154,6 +154,18 @@ def balanced(examples: Sequence[Labelled], labels: Sequence[str]) -> list[float]
     return [len(examples) / (len(labels) * max(1, counts[label])) for label in labels]
 
 
+class _Window(BaseModel):
+    """What of the recipe in a card says how a text is read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    max_tokens: int = Field(default=ClassifierRecipe().max_tokens, ge=8, le=4_096)
+
+
+class _Card(AdapterCard):
+    recipe: _Window = _Window()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Classified:
     """The likeliest label of a text, and the probability of each."""
@@ -167,17 +179,17 @@ class Classifier:
 
     Args:
         folder: of the model.
-        max_tokens: of a text.
+        max_tokens: of a text; by default as many as it was trained on.
 
     Raises:
         ModelError: the folder is not one. IntegrityError: its weights do not have the hash in its card.
     """
 
-    def __init__(self, folder: Path, *, max_tokens: int = 96) -> None:
-        _check(folder)
+    def __init__(self, folder: Path, *, max_tokens: int = 0) -> None:
+        card = _checked(folder)
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        self._max_tokens = max_tokens
+        self._max_tokens = max_tokens or card.recipe.max_tokens
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model: Any = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, local_files_only=True)
         self._model.eval()
@@ -198,9 +210,9 @@ class Classifier:
         ]
 
 
-def _check(folder: Path) -> None:
+def _checked(folder: Path) -> _Card:
     try:
-        card = AdapterCard.model_validate_json((folder / CARD).read_text("utf-8"))
+        card = _Card.model_validate_json((folder / CARD).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"'{folder.name}' holds no classifier with a card; train one with `domainkit train classifier`") from error
     if not card.files:
@@ -208,6 +220,7 @@ def _check(folder: Path) -> None:
     for name, digest in card.files.items():
         if "/" in name or not (folder / name).is_file() or sha256_file(folder / name) != digest:
             raise IntegrityError(f"classifier '{folder.name}': {name[:80]} does not have the stated hash; it was not parsed. Train it again")
+    return card
 
 
 def majority(examples: Sequence[Labelled]) -> str:

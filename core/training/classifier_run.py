@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from core.documents.language import detect_language
 from core.encoder import base_folder, sha256_file
 from core.errors import CheckFailed, ModelError, UsageError
 from core.manifest import read_examples
+from core.text import normalize
 from core.training.classifier import ClassifierModel, ClassifierRecipe, ClassifierTask, Labelled, majority
 from core.training.context import RunContext
 from core.training.loop import Trained, ended_run, fingerprint, put, run
@@ -53,6 +55,8 @@ class LabelledData(Frozen):
     valid: int = Field(default=0, ge=0)
     test: int = Field(default=0, ge=0)
     """Held out by group."""
+    test_only: bool = False
+    """All are held out."""
     license: str = ""
     attribution: str = ""
 
@@ -60,6 +64,8 @@ class LabelledData(Frozen):
     def _one_place(self) -> LabelledData:
         if bool(self.file) == self.own:
             raise ValueError("name exactly one of file and own")
+        if self.test_only and (self.valid or self.test or self.limit):
+            raise ValueError("test_only holds everything out; leave valid, test and limit away")
         return self
 
 
@@ -91,9 +97,7 @@ def gather(plan: ClassifierPlan, context: RunContext) -> ClassifierParts:
     Raises:
         CheckFailed: an eval item asks what an example says and the plan says to refuse. UsageError: data is missing or too little.
     """
-    train: list[Labelled] = []
-    valid: list[Labelled] = []
-    test: list[Labelled] = []
+    parts: list[tuple[list[Labelled], list[Labelled], list[Labelled]]] = []
     counts = []
     for entry in plan.data:
         name = "own" if entry.own else Path(entry.file).name
@@ -102,18 +106,26 @@ def gather(plan: ClassifierPlan, context: RunContext) -> ClassifierParts:
         leaks = {leak.pair_id for leak in find_leaks((_pair(one) for one in examples), context.items)}
         if leaks and plan.leaks == "refuse":
             raise CheckFailed(f'{name}: {len(leaks)} example(s) are asked by eval sets; remove them or write `leaks = "drop"` in the recipe')
-        rest, held = _held([one for one in examples if one.id not in leaks], entry.test, seed=plan.training.seed)
+        kept = [one for one in examples if one.id not in leaks]
+        rest, held = ([], kept) if entry.test_only else _held(kept, entry.test, seed=plan.training.seed)
         rest, judged = _held(rest, entry.valid, seed=plan.training.seed)
         if entry.limit and len(rest) > entry.limit:
             rest = random.Random(plan.training.seed).sample(rest, entry.limit)
-        train, valid, test = train + rest, valid + judged, test + held
+        parts.append((rest, judged, held))
         digest = hashlib.sha256("".join(f"{one.text}\0{one.label}\0" for one in examples).encode()).hexdigest()
         counts.append(
             DataCount(
-                name=name, license=entry.license or ("the domain's own" if entry.own else ""), attribution=entry.attribution, train=len(rest),
-                valid=len(judged), test=len(held), leaks=len(leaks), sha256=digest,
+                name=name, license=entry.license or ("the domain's own" if entry.own else ""), attribution=entry.attribution, train=0,
+                valid=0, test=len(held), leaks=len(leaks), sha256=digest,
             )
         )  # fmt: skip
+    test = [one for _, _, held in parts for one in held]
+    # An entry parts its own texts; what another entry holds out must not be learned from either.
+    judged_by = [_apart(judged, test) for _, judged, _ in parts]
+    valid = [one for part in judged_by for one in part]
+    learned = [_apart(rest, (*valid, *test)) for rest, _, _ in parts]
+    train = [one for part in learned for one in part]
+    counts = [one.model_copy(update={"train": len(a), "valid": len(b)}) for one, a, b in zip(counts, learned, judged_by, strict=True)]
     labels = tuple(sorted({one.label for one in train}))
     if len(labels) < 2 or not valid:
         raise UsageError("the recipe leaves fewer than two labels to train on, or nothing to validate on; state `valid` for at least one data entry")
@@ -138,13 +150,14 @@ def _examples(entry: LabelledData, context: RunContext) -> list[Labelled]:
         if not path.is_file():
             raise UsageError(f"no file '{entry.file}' in '{context.data.name}'; name the folder that holds the public data with --data")
         found = []
-        for number, row in enumerate(read_rows(path), start=1):
+        for number, row in enumerate(_rows(path), start=1):
             if entry.splits and str(row.get("split")) not in entry.splits:
                 continue
             if entry.text not in row or entry.label not in row:
                 raise UsageError(f"{path.name}:{number}: has no field '{entry.text}' or '{entry.label}'; it has {', '.join(map(str, list(row)[:12]))}")
-            text, label = " ".join(str(row[entry.text] or "").split()), str(row[entry.label]).strip()
-            group = str(row.get(entry.group) or "") if entry.group else f"{path.name}-{number // entry.block}"
+            text, label = " ".join(str(row[entry.text] or "").split()), "" if row[entry.label] is None else str(row[entry.label]).strip()
+            named = row.get(entry.group) if entry.group else f"{number // entry.block}"
+            group = "" if named is None or named == "" else f"{path.name}-{named}"
             if text and label:
                 lang = str(row.get("lang") or detect_language(text))
                 found.append(Labelled(id=f"{path.name}-{number}", text=text, label=label, group=group or f"{path.name}:{number}", lang=lang))
@@ -152,6 +165,19 @@ def _examples(entry: LabelledData, context: RunContext) -> list[Labelled]:
     if not kept:
         raise UsageError(f"{path.name}: holds no example{' of label ' + ', '.join(entry.labels) if entry.labels else ''}")
     return kept
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, object]]:
+    try:
+        yield from read_rows(path)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path.name}: cannot be read ({error}); name a .jsonl or .csv file in UTF-8, .gz allowed") from error
+
+
+def _apart(examples: Sequence[Labelled], held: Sequence[Labelled]) -> list[Labelled]:
+    """Return the examples that share neither text nor group with those held out."""
+    texts, groups = {normalize(one.text) for one in held}, {one.group for one in held}
+    return [one for one in examples if one.group not in groups and normalize(one.text) not in texts]
 
 
 def _pair(one: Labelled) -> Pair:
@@ -197,7 +223,7 @@ def run_classifier(plan: ClassifierPlan, context: RunContext) -> TrainingReport 
         task="classifier", domain=context.domain.name if context.domain else "", command=context.command, recipe=plan.model_dump(mode="json"), base=base.name,
         base_sha256=str(facts["base_sha256"]), weights_sha256=sha256_file(weights), bytes=weights.stat().st_size, seconds=round(trained.seconds, 1),
         goal=ClassifierTask.goal, best_step=trained.best.step, data=parts.counts, history=trained.history, figures=figures,
-        confusion=_confusion(parts, given), samples=_samples(parts.test, given, seed=plan.training.seed),
+        confusion=_confusion(parts, given), samples=_samples(parts, given, seed=plan.training.seed),
     )  # fmt: skip
     save_report(context.folder, report)
     return report
@@ -252,7 +278,7 @@ def measure(parts: ClassifierParts, given: Sequence[str]) -> tuple[Figure, ...]:
             for x, y in ((said, [usual] * len(rows)), ([usual] * len(rows), said))
         )
         figures += [
-            Figure(metric="accuracy", group=group, n=len(rows), before=round(_accuracy(expected, [usual] * len(rows)), 4), after=round(_accuracy(expected, said), 4), better=better, worse=worse),
+            Figure(metric="accuracy", group=group, n=len(rows), before=round(_accuracy(expected, [usual] * len(rows)), 4), after=round(_accuracy(expected, said), 4), better=better, worse=worse, p=_p(better, worse)),
             Figure(metric="macro_f1", group=group, n=len(rows), before=round(_macro_f1(expected, [usual] * len(rows)), 4), after=round(_macro_f1(expected, said), 4)),
         ]  # fmt: skip
     expected = [one.label for one in parts.test]
@@ -264,6 +290,13 @@ def measure(parts: ClassifierParts, given: Sequence[str]) -> tuple[Figure, ...]:
     return tuple(figures)
 
 
+def _p(better: int, worse: int) -> float:
+    """Return the two-sided exact McNemar test of examples gained against examples lost."""
+    from scipy.stats import binomtest
+
+    return float(f"{binomtest(better, better + worse).pvalue:.3g}") if better + worse else 1.0
+
+
 def _confusion(parts: ClassifierParts, given: Sequence[str]) -> dict[str, dict[str, int]]:
     from sklearn.metrics import confusion_matrix
 
@@ -273,6 +306,7 @@ def _confusion(parts: ClassifierParts, given: Sequence[str]) -> dict[str, dict[s
     return {label: dict(zip(parts.labels, map(int, row), strict=True)) for label, row in zip(parts.labels, counts, strict=True)}
 
 
-def _samples(test: Sequence[Labelled], given: Sequence[str], *, seed: int) -> tuple[Sample, ...]:
-    chosen = sorted(random.Random(seed).sample(range(len(test)), min(SAMPLES, len(test))))
-    return tuple(Sample(input=test[n].text[:300], expected=test[n].label, after=given[n]) for n in chosen)
+def _samples(parts: ClassifierParts, given: Sequence[str], *, seed: int) -> tuple[Sample, ...]:
+    usual = majority(parts.train)
+    chosen = sorted(random.Random(seed).sample(range(len(parts.test)), min(SAMPLES, len(parts.test))))
+    return tuple(Sample(input=parts.test[n].text[:300], expected=parts.test[n].label, before=usual, after=given[n]) for n in chosen)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.errors import CheckFailed
 from core.training.checkpoint import Point, RunState, Tensors, checked_progress, read_tensors, write_checkpoint
 
 TRACED = 200
@@ -26,6 +27,13 @@ SAVE_EVERY = 60.0
 """Seconds after which a checkpoint is written between validations too."""
 Progress = Callable[[str, int, int], None]
 """Told what validation said last, the step and how many there are."""
+
+
+class Diverged(CheckFailed):
+    """A loss or metric is no longer a number: what was learned is worthless, and a checkpoint of it could not be read back."""
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"training diverged: the {what} is not finite at step {step}; lower learning_rate or clip in the recipe, and train in a new folder")
 
 
 class LoopRecipe(BaseModel):
@@ -116,6 +124,7 @@ def run(
 
     Raises:
         UsageError: the folder holds another run. IntegrityError: it holds a checkpoint that was changed on disk.
+        Diverged: the loss or a metric is no longer finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     walk = _Walk(task, recipe, folder, stated)
@@ -204,6 +213,8 @@ class _Walk:
             loss = self.task.loss(number) / self.recipe.accumulate
             self.task.accelerator.backward(loss)
             total += float(loss.detach())
+        if not math.isfinite(total):
+            raise Diverged(self.step + 1, "loss")
         torch.nn.utils.clip_grad_norm_(list(self.task.parameters.values()), self.recipe.clip)
         self.optimizer.step()
         self.step += 1
@@ -218,6 +229,8 @@ class _Walk:
         """Validate, remember the best parameters, and checkpoint."""
         begun = time.monotonic()
         point = Point(step=self.step, loss=math.fsum(self.losses) / len(self.losses), metrics=self.task.validate())
+        if strange := next((name for name, value in point.metrics.items() if not math.isfinite(value)), None):
+            raise Diverged(self.step, strange)
         if not self.history or better(point, best_of(self.history, self.task.goal), self.task.goal):
             self.best = {name: _array(parameter) for name, parameter in self.task.parameters.items()}
         self.history.append(point)

@@ -86,8 +86,8 @@ def run_pretraining(plan: PretrainingPlan, context: RunContext) -> TrainingRepor
         str(lang): to_blocks([text for text in found.split.held_out if text.lang == lang], model.tokenizer, block=plan.training.block, objective=plan.training.objective)
         for lang in sorted({text.lang for text in found.split.held_out})
     }  # fmt: skip
-    before = {lang: model.measure(rows) for lang, rows in blocks.items()}
-    opening = _samples(model, found.split.held_out)
+    before = {lang: model.measure(rows) for lang, rows in blocks.items() if not context.trial}
+    opening = _samples(model, found.split.held_out) if not context.trial else []
     trained = ended_run(context.folder, stated, goal=PretrainingTask.goal) or _train(plan, context, model, found.split, blocks, stated)
     if trained is None or not trained.finished or context.trial:
         return None

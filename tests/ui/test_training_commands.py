@@ -62,6 +62,8 @@ def test_training_question_that_an_eval_item_asks_is_a_no(cli: CommandLine, tmp_
 
 def test_task_that_is_no_domains_names_what_it_lacks(cli: CommandLine, tmp_path: Path) -> None:
     assert "name one with --recipe" in cli("train", "reader").advice
+    limited = cli("train", "retrieval", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--minutes", "3")
+    assert limited.code == 2 and "say with --search how many trials" in limited.advice
     refused = cli("train", "reader", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--install")
     assert refused.code == 2 and "only `domainkit train retrieval DOMAIN` and `train generator DOMAIN` make one" in refused.advice
 

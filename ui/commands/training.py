@@ -91,6 +91,8 @@ def train(
         raise UsageError("--install puts an adapter into a domain; only `domainkit train retrieval DOMAIN` and `train generator DOMAIN` make one")
     plan = read_plan(path.read_text("utf-8"), chosen.plan)
     folder = out or settings.home / "training" / (found.name if found else "shared") / (f"{task}-search" if trials else task)
+    if minutes and not trials:
+        raise UsageError("--minutes limits a search; say with --search how many trials it has")
     if trials and install:
         raise UsageError("--search writes the best hyperparameters into the recipe; train with them, and --install, afterwards")
     if trials and not os.access(path, os.W_OK):

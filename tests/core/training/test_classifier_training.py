@@ -20,6 +20,7 @@ from core.settings import Settings
 from core.training.classifier import Classifier, ClassifierRecipe, Labelled, balanced, majority
 from core.training.classifier_run import ClassifierPlan, LabelledData, _held, gather, run_classifier
 from core.training.context import RunContext
+from core.training.loop import put
 from core.training.plan import read_plan
 
 RECIPE = ClassifierRecipe(method="full", learning_rate=3e-3, batch=16, steps=60, warmup=4, validate_every=20, patience=50, max_tokens=16, seed=1)
@@ -79,6 +80,7 @@ def test_classifier_learns_and_what_is_saved_says_the_same(base: Path, data: Pat
     found, spread = report.figure("accuracy"), report.figure("macro_f1")
     assert found is not None and spread is not None and found.before is not None
     assert found.after >= 0.9 and spread.after >= 0.9 and found.before <= 0.6 and (found.worse, report.goal) == (0, "macro_f1")
+    assert found.p is not None and found.p < 0.05 and {one.before for one in report.samples} <= {"animal", "colour"}
     assert set(report.confusion) == {"animal", "colour"} and sum(map(sum, (row.values() for row in report.confusion.values()))) == found.n
     classifier = Classifier(data / "run" / "model", max_tokens=16)
     (colour, animal) = classifier.classify(["it is red number 3", "it is cat number 2"])
@@ -155,6 +157,47 @@ def test_changed_or_missing_classifier_is_refused(base: Path, data: Path, surrou
         Classifier(data / "run" / "model")
     with pytest.raises(ModelError, match="holds no classifier with a card"):
         Classifier(data)
+
+
+def test_loaded_classifier_gives_the_probabilities_of_the_trained_one_on_long_texts_too(
+    base: Path, data: Path, surroundings: Callable[..., RunContext]
+) -> None:
+    from core.training.classifier import ClassifierModel
+    from core.training.classifier_run import _train
+
+    made, around = plan(base, recipe=RECIPE.model_copy(update={"steps": 6, "validate_every": 3})), surroundings()
+    run_classifier(made, around)
+    parts = gather(made, around)
+    model = ClassifierModel(base, parts.labels, made.training)
+    trained = _train(model, parts, base=base, context=around)
+    assert trained is not None
+    put(model.parameters, trained.tensors)
+    texts = ["it is red", " ".join(COLOURS * 5 + ANIMALS * 5)]  # the second is longer than the window of 16 tokens
+    found = Classifier(data / "run" / "model").classify(texts)
+    for one, row in zip(found, model.probabilities(texts), strict=True):
+        assert list(one.probabilities.values()) == pytest.approx(row.tolist(), abs=2e-6)
+
+
+def test_what_another_entry_holds_out_is_not_learned_from(base: Path, data: Path, surroundings: Callable[..., RunContext]) -> None:
+    (data / "again.jsonl").write_bytes((data / "things.jsonl").read_bytes())
+    twice = plan(base).model_copy(update={"data": (*plan(base).data, LabelledData(file="again.jsonl", group="about"))})
+    parts = gather(twice, surroundings())
+    seen = [{one.text for one in part} for part in (parts.train, parts.valid, parts.test)]
+    assert parts.train and not seen[0] & (seen[1] | seen[2]) and not seen[1] & seen[2]
+    assert sum(one.train for one in parts.counts) == len(parts.train) and sum(one.valid for one in parts.counts) == len(parts.valid)
+
+
+def test_file_for_measuring_alone_is_held_out_whole(base: Path, data: Path, surroundings: Callable[..., RunContext]) -> None:
+    rows = [{"text": "only red", "label": "colour"}, {"text": "only cat", "label": "animal"}, {"text": "no label", "label": None}]
+    (data / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entries = (LabelledData(file="things.jsonl", group="about", valid=12), LabelledData(file="test.jsonl", test_only=True))
+    parts = gather(plan(base).model_copy(update={"data": entries}), surroundings())
+    assert [one.text for one in parts.test] == ["only red", "only cat"]
+    with pytest.raises(UsageError, match="test_only holds everything out"):
+        read_plan('task = "classifier"\n[[data]]\nown = true\ntest_only = true\nvalid = 3\n', ClassifierPlan)
+    (data / "test.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="test.jsonl: cannot be read"):
+        gather(plan(base).model_copy(update={"data": entries}), surroundings())
 
 
 def test_rare_labels_weigh_as_much_as_common_ones() -> None:

@@ -13,7 +13,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from core.training.checkpoint import Point, read_progress
-from core.training.loop import LoopRecipe, Trained, batch, best_of, better, passes, run, schedule, stalled
+from core.training.loop import Diverged, LoopRecipe, Trained, batch, best_of, better, passes, run, schedule, stalled
 
 RECIPE = LoopRecipe(learning_rate=0.1, weight_decay=0.0, batch=4, steps=30, warmup=0, validate_every=10, patience=100)
 
@@ -118,3 +118,17 @@ def test_schedule_rises_then_falls_within_0_and_1(steps: int, warmup: int) -> No
     shares = [schedule(step, recipe) for step in range(steps)]
     assert all(0 < share <= 1 for share in shares)
     assert shares[:warmup] == sorted(shares[:warmup]) and shares[warmup:] == sorted(shares[warmup:], reverse=True)
+
+
+@pytest.mark.parametrize("where", ["loss", "metric"])
+def test_run_that_diverges_says_so_and_its_last_checkpoint_is_whole(tmp_path: Path, where: str) -> None:
+    task = Number()
+    calm, measured = task.loss, task.validate
+    if where == "loss":
+        task.loss = lambda number: calm(number) * (float("nan") if number == 15 else 1.0)  # type: ignore[method-assign]
+    else:
+        task.validate = lambda: measured() | ({"other": float("inf")} if len(task.numbers) == 20 else {})  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match="is not finite at step (16|20); lower learning_rate"):
+        run(task, RECIPE, folder=tmp_path, stated="number")
+    state = read_progress(tmp_path)
+    assert state is not None and (state.step, len(state.history)) == (10, 1)

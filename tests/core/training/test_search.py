@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from core.errors import CheckFailed, UsageError
 from core.settings import Settings
 from core.training.checkpoint import Point, RunState, read_progress, write_checkpoint
 from core.training.context import RunContext
-from core.training.loop import LoopRecipe
-from core.training.search import RESULT, Limits, Range, SearchReport, read_space, search, with_values
+from core.training.loop import LoopRecipe, run
+from core.training.search import RESULT, Limits, SearchReport, search, with_values
+from core.training.search_space import Range, read_space
 from core.training.tasks import TASKS, TrainingTask, training_task
 
 RECIPE = """# Kept.
@@ -148,16 +150,101 @@ def test_minutes_end_a_search(toy: TrainingTask, recipe: Path, context: RunConte
 
 def test_trials_that_all_break_are_a_no(recipe: Path, context: RunContext) -> None:
     broken = TrainingTask(name="toy", plan=Toy, run=lambda plan, context: None, goal="score")
-    calls = [0]
+    with pytest.raises(CheckFailed, match="no trial of the search could be finished"):
+        search(broken, plan(recipe), recipe, context, limits=Limits(trials=2))
 
-    def enough() -> bool:
-        calls[0] += 1
-        return calls[0] > 6
 
+def test_minutes_that_are_too_few_for_one_trial_are_a_no(toy: TrainingTask, recipe: Path, context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("core.training.search.time.monotonic", lambda: now.__setitem__(0, now[0] + 40.0) or now[0])
+    with pytest.raises(CheckFailed, match="give it more minutes"):
+        search(toy, plan(recipe), recipe, context, limits=Limits(trials=5, minutes=1))
+
+
+def test_search_that_goes_on_suggests_nothing_that_was_tried(toy: TrainingTask, runs: Runs, recipe: Path, context: RunContext) -> None:
+    def killed() -> None:
+        if len(runs.rates) == 6:
+            raise KeyboardInterrupt
+
+    runs.before_end = killed
+    with pytest.raises(KeyboardInterrupt):
+        search(toy, plan(recipe), recipe, context, limits=Limits(trials=10))
+    finished, runs.rates, runs.before_end = runs.rates[:5], [], lambda: None
+    found = search(toy, plan(recipe), recipe, context, limits=Limits(trials=10))
+    assert found is not None and len(runs.rates) == 5 and not set(finished) & set(runs.rates)
+    assert len({one.values["learning_rate"] for one in found.trials}) == len(found.trials) == 10
+
+
+def test_stopped_search_of_a_recipe_without_a_space_goes_on(toy: TrainingTask, runs: Runs, recipe: Path, context: RunContext) -> None:
     from dataclasses import replace
 
-    with pytest.raises(CheckFailed, match="no trial of the search could be finished"):
-        search(broken, plan(recipe), recipe, replace(context, stop=enough), limits=Limits(trials=2))
+    recipe.write_text(RECIPE.partition("[search]")[0], "utf-8")
+    first = search(toy, plan(recipe), recipe, replace(context, stop=lambda: len(runs.rates) >= 5), limits=Limits(trials=8))
+    assert first is not None and first.written and len(first.trials) == 4  # the best so far is in the recipe, which moves the default space
+    runs.rates = []
+    found = search(toy, plan(recipe), recipe, context, limits=Limits(trials=8))
+    assert found is not None and len(found.trials) == 8 and len(runs.rates) == 4 and found.trials[:4] == first.trials
+
+
+def test_values_that_were_tried_are_not_tried_again(toy: TrainingTask, runs: Runs, recipe: Path, context: RunContext) -> None:
+    recipe.write_text(RECIPE.replace("low = 1e-3, high = 0.1, log = true", "choices = [0.01, 0.05]"), "utf-8")
+    found = search(toy, plan(recipe), recipe, context, limits=Limits(trials=9))
+    assert found is not None and sorted(runs.rates) == [0.01, 0.05] and len(found.trials) == 2
+
+
+def test_other_recipe_in_the_same_folder_has_trials_of_its_own(toy: TrainingTask, recipe: Path, context: RunContext) -> None:
+    search(toy, plan(recipe), recipe, context, limits=Limits(trials=1))
+    recipe.write_text(RECIPE.replace("steps = 4", "steps = 5"), "utf-8")
+    search(toy, plan(recipe), recipe, context, limits=Limits(trials=1))
+    assert len(list(context.folder.glob("trial-*"))) == 2
+
+
+def test_trial_that_diverges_counts_and_the_search_goes_on(recipe: Path, context: RunContext) -> None:
+    def run_number(plan: Toy, context: RunContext) -> None:
+        import torch
+
+        x = torch.nn.Parameter(torch.zeros(1))
+        scale = float("inf") if plan.training.learning_rate > 0.02 else 1.0
+        task = SimpleNamespace(
+            parameters={"x": x}, accelerator=SimpleNamespace(backward=lambda loss: loss.backward()), goal="loss_of_x", epoch=1,
+            loss=lambda number: (x - 3).square().sum() * scale, validate=lambda: {"loss_of_x": float((x.detach() - 3).square().sum())},
+        )  # fmt: skip
+        run(task, plan.training, folder=context.folder, stated="f", stop=context.stop)
+
+    task = TrainingTask(name="toy", plan=Toy, run=run_number, goal="loss_of_x")  # type: ignore[arg-type]
+    found = search(task, plan(recipe), recipe, context, limits=Limits(trials=6))
+    assert found is not None and len(found.trials) == 6 and found.trials[0].state == "failed" and found.trials[0].values == {"learning_rate": 0.05}
+    assert float(found.best.values["learning_rate"]) <= 0.02 and found.best.state == "complete"
+
+
+def test_recipe_behind_a_link_stays_there_and_keeps_who_may_read_it(toy: TrainingTask, recipe: Path, context: RunContext, tmp_path: Path) -> None:
+    real = recipe.rename(tmp_path / "real.toml")
+    real.chmod(0o640)
+    recipe.symlink_to(real)
+    found = search(toy, plan(recipe), recipe, context, limits=Limits(trials=8))
+    assert found is not None and found.written and recipe.is_symlink() and real.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "kind"), [("weight_decay = {low = 0, high = 1}", "weight_decay", float), ("batch = {low = 8.0, high = 64.0}", "batch", int)]
+)
+def test_interval_is_in_the_numbers_of_its_hyperparameter(toy: TrainingTask, recipe: Path, context: RunContext, table: str, name: str, kind: type) -> None:
+    recipe.write_text(RECIPE.partition("[search]")[0] + "[search]\n" + table + "\n", "utf-8")
+    found = search(toy, plan(recipe), recipe, context, limits=Limits(trials=6))
+    assert found is not None
+    values = [one.values[name] for one in found.trials]
+    assert all(type(value) is kind for value in values) and len(set(values)) > 3
+
+
+def test_switch_is_searched_as_one() -> None:
+    from core.training.classifier import ClassifierRecipe
+
+    assert read_space("[search]\nbalance = {choices = [true, false]}\n", ClassifierRecipe())["balance"].choices == (True, False)
+    assert all(type(one) is bool for one in read_space("[search]\nbalance = {choices = [true, false]}\n", ClassifierRecipe())["balance"].choices)
+    with pytest.raises(UsageError, match="search.balance: is no number; give choices"):
+        read_space("[search]\nbalance = {low = 0, high = 1}\n", ClassifierRecipe())
+    with pytest.raises(UsageError, match="search.batch: low and high have to be whole numbers"):
+        read_space("[search]\nbatch = {low = 0.5, high = 8}\n", ClassifierRecipe())
 
 
 def test_poor_trials_are_given_up_early(toy: TrainingTask, runs: Runs, recipe: Path, context: RunContext) -> None:
