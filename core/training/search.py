@@ -184,6 +184,10 @@ def _try(study: Any, trial: Any, task: TrainingTask, plan: Any, context: RunCont
     elif diverged or not over():
         trial.set_user_attr("failed", True)
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    else:
+        return
+    for weights in watched.folder.glob("*.safetensors"):
+        weights.unlink()  # what it came to is in the journal; a hundred trials would fill a disk
 
 
 class _Watched:

@@ -153,4 +153,6 @@ def show_search(found: SearchReport, recipe: Path, *, as_json: bool) -> None:
         output.say(f"  {one.number:>3}  {score:<24} {values}  ({one.seconds:.0f} s, {one.state})")
     best = ", ".join(f"{name} = {value}" for name, value in found.best.values.items())
     written = f"{best} written into {recipe.name}" if found.written else f"{recipe.name} stays as it is: its own values are the best"
-    output.say(f"  {written}; train with it: the held-out part was not looked at")
+    # Pre-training has one held-out part, by which it is also judged on the way.
+    unseen = "" if found.task == "pretraining" else ": the held-out part was not looked at"
+    output.say(f"  {written}; train with it{unseen}")

@@ -306,4 +306,5 @@ def test_checkpoint_says_by_which_metric_it_is_judged(toy: TrainingTask, recipe:
     search(toy, plan(recipe), recipe, context, limits=Limits(trials=1))
     (folder,) = context.folder.glob("trial-*")
     state = read_progress(folder)
+    assert not list(folder.glob("*.safetensors"))
     assert state is not None and state.goal == "score" and json.loads((folder / "progress.json").read_text())["finished"]
