@@ -2,8 +2,8 @@
 
     python -m benchmarks.adapters DOMAIN --data FOLDER --into EMPTY_FOLDER
 
-Prints Recall@1 and @5 of the dense half and of the kit (dense, keywords and ranking together), without the adapter and with it, and the exact
-McNemar test. The library holds nothing else: no question bank, no articles.
+Prints Recall@1 and @5 of the dense half, of dense and keywords fused, and of the kit (the fused best eight ranked by the probability that they answer, as
+for an answer), without the adapter and with it, and the exact McNemar test. The library holds nothing else: no question bank, no articles.
 """
 
 from __future__ import annotations
@@ -71,17 +71,18 @@ def main() -> None:
     ranks: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
     for label, query in (("without", None), ("with", tuned)):
         retriever = Retriever(library, encoder, tuned=query)
-        dense, kit = [], []
+        dense, fused, kit = [], [], []
         for n in chosen:
             wanted = {str(row) for row in right[n]}
             vector = (query or encoder).encode([pairs[n].question])[0]
             best = np.argsort(-(vectors @ vector), kind="stable")[:200]
             dense.append(_rank(list(dict.fromkeys(names[row] for row in rows[best].tolist())), wanted))
-            hits = retriever.search(pairs[n].question, k=60, lang="en", sentences=False).hits
-            kit.append(_rank(list(dict.fromkeys(hit.external_id for hit in hits)), wanted))
-        ranks[f"dense {label}"], ranks[f"kit {label}"] = np.array(dense), np.array(kit)
+            for found, sentences in ((fused, False), (kit, True)):
+                hits = retriever.search(pairs[n].question, k=60, lang="en", sentences=sentences).hits
+                found.append(_rank(list(dict.fromkeys(hit.external_id for hit in hits)), wanted))
+        ranks |= {f"{part} {label}": np.array(found) for part, found in (("dense", dense), ("fused", fused), ("kit", kit))}
     sys.stdout.write(f"{options.domain}: {len(texts)} texts, {len(rows)} passages, {len(chosen)} questions, {os.cpu_count()} cores\n")
-    for part in ("dense", "kit"):
+    for part in ("dense", "fused", "kit"):
         old, new = (rank_figures(ranks[f"{part} {label}"]) for label in ("without", "with"))
         before, after = ([float(rank == 1) for rank in ranks[f"{part} {label}"]] for label in ("without", "with"))
         sys.stdout.write(
