@@ -40,8 +40,10 @@ def write_report(folder: Path, run: Run, *, verdict: Verdict | None = None, comp
 def report_page(run: Run, *, verdict: Verdict | None = None, comparison: Comparison | None = None) -> str:
     """Return a run's report as one HTML page that loads nothing."""
     given = [item for item in run.items if item.status == "answered" and item.expected_status in {"answered", "abstained"}]
+    changes = comparison.changes if comparison is not None else ()
     return render_page(
         TEMPLATES, "run.html", run=run, verdict=verdict, comparison=comparison, title=metric_title,
+        moved=sorted((one for one in changes if one.better or one.worse), key=lambda one: (one.p_adjusted, in_order(one.metric))),
         when=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created_at)), right=sum(item.right for item in run.items),
         higher=_scores(run.scores, lower=False), lower=_scores(run.scores, lower=True),
         worst=[worst for worst in worst_slices(run.scores) if worst.metric in {"right", "passage_right", "wrong_answers", "status"}],

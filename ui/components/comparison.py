@@ -31,6 +31,8 @@ def show_comparison(found: Comparison, lang: Language) -> None:
 
 
 def _changes(found: Comparison, lang: Language) -> None:
+    from evals.titles import in_order
+
     moved = [change for change in found.changes if change.better or change.worse]
     if not moved:
         html.show(html.tag("p", html.icon("check_circle"), " ", text("evaluate.no_change", lang), cls="dk-small dk-good"))
@@ -44,7 +46,7 @@ def _changes(found: Comparison, lang: Language) -> None:
             text("evaluate.better_worse", lang): f"{change.better} / {change.worse}",
             text("evaluate.p", lang): f"{change.p_adjusted:.2g}",
         }
-        for change in sorted(moved, key=lambda change: change.p_adjusted)
+        for change in sorted(moved, key=lambda change: (change.p_adjusted, in_order(change.metric)))
     ]
     st.dataframe(rows, hide_index=True, width="stretch", key="comparison.changes")
 
