@@ -56,7 +56,8 @@ def judge(item: EvalItem, answer: Answer) -> ItemResult:
     if not right:
         reason = f"expected {wanted.value}, was {answer.status.value}"
         if answer.status is wanted:
-            reason = "right document, wrong passage" if scorers.source_right(item, answer) else "cites another document"
+            passage = "right document, wrong passage" if scorers.source_right(item, answer) else "cites another document"
+            reason = passage if item.sources else "gives another answer"
     place = scorers.chosen(item.choices, answer.text) if item.kind == "classification" and answer.status is Status.ANSWERED else None
     return ItemResult(
         id=item.id,

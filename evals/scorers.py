@@ -70,12 +70,15 @@ def holds(source: EvalSource, text: str) -> bool:
 
 
 def passage_right(item: EvalItem, answer: Answer) -> bool:
-    """Whether a passage that the answer quotes holds an expected quote, or most of its words; items without quotes: the source.
+    """Whether a passage that the answer quotes holds an expected quote, or most of its words; items without quotes: the source; without sources:
+    whether it :func:`gives` what is expected.
 
     Stricter than :func:`source_right`: the right article but the wrong section does not count.
     """
     if answer.status is not Status.ANSWERED:
         return False
+    if not item.sources:
+        return gives(item, answer)
     passages = {hit.passage_id: hit for hit in answer.hits}
     for claim in answer.claims:
         for citation in claim.citations:
@@ -88,6 +91,15 @@ def passage_right(item: EvalItem, answer: Answer) -> bool:
                 if any(holds(source, text) for text in held):
                     return True
     return False
+
+
+def gives(item: EvalItem, answer: Answer) -> bool:
+    """Whether an answer gives an expected one: its number, its choice, or :data:`HELD` of its words."""
+    if item.kind == "numeric":
+        return numeric_right(item, answer)
+    if item.kind in {"choice", "classification"} and item.choices:
+        return choice_right(item, answer)
+    return any(share_of(expected, _given(answer)) >= HELD for expected in item.answers)
 
 
 def quote_right(item: EvalItem, answer: Answer) -> bool:
@@ -193,6 +205,6 @@ def item_right(item: EvalItem, answer: Answer) -> bool:
     """Whether the assistant did what it should: the right status and, where an answer is due, a passage that answers."""
     if not status_right(item, answer):
         return False
-    if answer.status is Status.ANSWERED and item.sources:
+    if answer.status is Status.ANSWERED and (item.sources or item.answers):
         return passage_right(item, answer)
     return True

@@ -129,6 +129,23 @@ def test_item_right_needs_status_and_passage() -> None:
     assert item_right(item(sources=[]), answer(citation()))
 
 
+@pytest.mark.parametrize(
+    ("changes", "text", "right"),
+    [
+        ({"kind": "numeric", "answers": ["72"]}, "It is 72 clips.", True),
+        ({"kind": "numeric", "answers": ["72"]}, "It is 27 clips.", False),
+        ({"kind": "choice", "choices": ["tulip", "rose"], "answers": ["rose"]}, "B", True),
+        ({"kind": "choice", "choices": ["tulip", "rose"], "answers": ["rose"]}, "tulip", False),
+        ({"answers": ["in cold October", "autumn"]}, "They go in during autumn.", True),
+        ({"answers": ["in cold October"]}, "They go in during spring.", False),
+    ],
+)
+def test_item_without_sources_is_judged_by_what_it_expects(changes: dict[str, Any], text: str, right: bool) -> None:
+    wanted, given = item(**{"sources": [], **changes}), answer(citation()).model_copy(update={"text": text})
+    assert passage_right(wanted, given) is item_right(wanted, given) is right
+    assert not passage_right(wanted, answer(status=Status.ABSTAINED))
+
+
 def test_spans_hold_compares_lengths() -> None:
     good = citation()
     assert spans_hold(answer(good))
