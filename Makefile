@@ -33,7 +33,7 @@ $(DEV_STAMP): $(STAMP)
 	@$(BIN)/python -W ignore -m compileall -q -j 0 $(VENV)/lib || true # warnings of byte compilation are errors in the tests
 	@touch $@
 
-# Some fifteen minutes; every domain's thresholds have to be fitted anew afterwards.
+# A quarter to half an hour; every domain's thresholds have to be fitted anew afterwards.
 ranking: prepare
 	@$(BIN)/python -m evals.rankingfit
 

@@ -53,10 +53,11 @@ def reciprocal_ranks(asked: Vectors, found: Sought) -> NDArray[np.float64]:
     """Return 1 / rank (n,) of the first passage that answers, among all of the question's language by cosine; ``asked`` are the questions' vectors (n, d)."""
     ranks = np.zeros(len(asked))
     for lang, rows in found.rows.items():
-        places = np.searchsorted(found.row_ids, rows)
+        place_of = {row: place for place, row in enumerate(rows.tolist())}
         chosen = [n for n, language in enumerate(found.languages) if language == lang]
-        scores = asked[chosen] @ found.vectors[places].T
+        scores = asked[chosen] @ found.vectors[np.searchsorted(found.row_ids, rows)].T
         for n, scored in zip(chosen, scores, strict=True):
-            best = max((scored[place] for place, row in enumerate(rows.tolist()) if row in found.right[n]), default=-np.inf)
-            ranks[n] = 1 / (1 + int((scored > best).sum())) if np.isfinite(best) else 0.0
+            right = [place_of[row] for row in found.right[n] if row in place_of]
+            if right:
+                ranks[n] = 1 / (1 + int((scored > scored[right].max()).sum()))
     return ranks

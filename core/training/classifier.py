@@ -6,7 +6,7 @@ Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Langua
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.encoder import sha256_file
 from core.errors import IntegrityError, ModelError, UsageError
 from core.models.adapters import CARD, AdapterCard
-from core.training.loop import autocast, batch, passes
+from core.training.loop import autocast
 from core.training.lora import TuningRecipe, dropping, tuned
+from core.training.model_task import ModelTask
 from core.training.quiet import quiet
 
 HEADS = ("classifier", "score")
@@ -108,29 +109,14 @@ def _probabilities(logits: Callable[[Sequence[str]], Any], texts: Sequence[str],
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierTask:
+class ClassifierTask(ModelTask):
     """Texts towards their labels; what :mod:`core.training.loop` runs."""
 
     model: ClassifierModel
-    examples: Sequence[Labelled]
+    train: Sequence[Labelled]
     judge: Callable[[ClassifierModel], dict[str, float]]
     """Returns the validation metrics, the goal among them."""
     goal: str = "macro_f1"
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Those of encoder or adapter, and of the head."""
-        return self.model.parameters
-
-    @property
-    def accelerator(self) -> Any:
-        """The model's."""
-        return self.model.accelerator
-
-    @property
-    def epoch(self) -> int:
-        """Batches of all examples."""
-        return passes(len(self.examples), self.model.recipe)
 
     def validate(self) -> dict[str, float]:
         """Return the metrics on the validation set."""
@@ -140,11 +126,11 @@ class ClassifierTask:
         """Return the mean cross-entropy, weighed by label where the recipe balances."""
         import torch
 
-        chosen = [self.examples[n] for n in batch(len(self.examples), self.model.recipe, number)]
+        chosen = [self.train[n] for n in self.rows(number)]
         with dropping(self.model.model, self.model.recipe):
             logits = self.model.logits([one.text for one in chosen])
         wanted = torch.tensor([self.model.labels.index(one.label) for one in chosen], device=logits.device)
-        weights = torch.tensor(balanced(self.examples, self.model.labels), device=logits.device) if self.model.recipe.balance else None
+        weights = torch.tensor(balanced(self.train, self.model.labels), device=logits.device) if self.model.recipe.balance else None
         return torch.nn.functional.cross_entropy(logits, wanted, weight=weights)
 
 

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,15 +17,16 @@ from pydantic import Field, model_validator
 
 from core.documents.language import detect_language
 from core.encoder import base_folder, sha256_file
-from core.errors import CheckFailed, ModelError, UsageError
+from core.errors import ModelError, UsageError
 from core.manifest import read_examples
 from core.text import normalize
 from core.training.classifier import ClassifierModel, ClassifierRecipe, ClassifierTask, Labelled, majority
 from core.training.context import RunContext
 from core.training.loop import Trained, ended_run, fingerprint, put, run
 from core.training.model_files import save_model
-from core.training.pairs import Pair, find_leaks, read_rows, split_by_entity
-from core.training.report import DataCount, Figure, Sample, TrainingReport, save_report
+from core.training.pairs import Pair, data_file, read_rows
+from core.training.parting import Amounts, Leaks, Parts, divided, without_leaks
+from core.training.report import DataCount, Figure, Sample, TrainingReport, paired_p, save_report
 from core.types import Frozen
 
 MODEL = "model"
@@ -34,7 +34,7 @@ SAMPLES = 20
 EXAMPLES = "examples.jsonl"
 
 
-class LabelledData(Frozen):
+class LabelledData(Amounts):
     """Labelled texts of one file, or the domain's own examples of what its gates must catch and let pass."""
 
     file: str = ""
@@ -50,22 +50,11 @@ class LabelledData(Frozen):
     """Keep rows of these labels; all when empty."""
     splits: tuple[str, ...] = ()
     """Keep rows whose ``split`` is one of these."""
-    limit: int = Field(default=0, ge=0)
-    """Train on at most so many, drawn at random; 0: all."""
-    valid: int = Field(default=0, ge=0)
-    test: int = Field(default=0, ge=0)
-    """Held out by group."""
-    test_only: bool = False
-    """All are held out."""
-    license: str = ""
-    attribution: str = ""
 
     @model_validator(mode="after")
     def _one_place(self) -> LabelledData:
         if bool(self.file) == self.own:
             raise ValueError("name exactly one of file and own")
-        if self.test_only and (self.valid or self.test or self.limit):
-            raise ValueError("test_only holds everything out; leave valid, test and limit away")
         return self
 
 
@@ -76,7 +65,7 @@ class ClassifierPlan(Frozen):
     base: str = ""
     """Folder of an encoder; by default the one in use."""
     data: tuple[LabelledData, ...] = Field(min_length=1)
-    leaks: Literal["refuse", "drop"] = "refuse"
+    leaks: Leaks = "refuse"
     training: ClassifierRecipe = ClassifierRecipe()
 
 
@@ -97,33 +86,26 @@ def gather(plan: ClassifierPlan, context: RunContext) -> ClassifierParts:
     Raises:
         CheckFailed: an eval item asks what an example says and the plan says to refuse. UsageError: data is missing or too little.
     """
-    parts: list[tuple[list[Labelled], list[Labelled], list[Labelled]]] = []
+    parts: list[Parts[Labelled]] = []
     counts = []
     for entry in plan.data:
         name = "own" if entry.own else Path(entry.file).name
         context.progress(f"reading {name}", 0, 0)
         examples = _examples(entry, context)
-        leaks = {leak.pair_id for leak in find_leaks((_pair(one) for one in examples), context.items)}
-        if leaks and plan.leaks == "refuse":
-            raise CheckFailed(f'{name}: {len(leaks)} example(s) are asked by eval sets; remove them or write `leaks = "drop"` in the recipe')
-        kept = [one for one in examples if one.id not in leaks]
-        rest, held = ([], kept) if entry.test_only else _held(kept, entry.test, seed=plan.training.seed)
-        rest, judged = _held(rest, entry.valid, seed=plan.training.seed)
-        if entry.limit and len(rest) > entry.limit:
-            rest = random.Random(plan.training.seed).sample(rest, entry.limit)
-        parts.append((rest, judged, held))
+        kept, leaks = without_leaks(name, examples, _pair, items=context.items, leaks=plan.leaks)
+        parts.append(divided(kept, entry, _pair, seed=plan.training.seed))
         digest = hashlib.sha256("".join(f"{one.text}\0{one.label}\0" for one in examples).encode()).hexdigest()
         counts.append(
             DataCount(
                 name=name, license=entry.license or ("the domain's own" if entry.own else ""), attribution=entry.attribution, train=0,
-                valid=0, test=len(held), leaks=len(leaks), sha256=digest,
+                valid=0, test=len(parts[-1].test), leaks=leaks, sha256=digest,
             )
         )  # fmt: skip
-    test = [one for _, _, held in parts for one in held]
+    test = [one for part in parts for one in part.test]
     # An entry parts its own texts; what another entry holds out must not be learned from either.
-    judged_by = [_apart(judged, test) for _, judged, _ in parts]
+    judged_by = [_apart(part.valid, test) for part in parts]
     valid = [one for part in judged_by for one in part]
-    learned = [_apart(rest, (*valid, *test)) for rest, _, _ in parts]
+    learned = [_apart(part.train, (*valid, *test)) for part in parts]
     train = [one for part in learned for one in part]
     counts = [one.model_copy(update={"train": len(a), "valid": len(b)}) for one, a, b in zip(counts, learned, judged_by, strict=True)]
     labels = tuple(sorted({one.label for one in train}))
@@ -146,11 +128,9 @@ def _examples(entry: LabelledData, context: RunContext) -> list[Labelled]:
             Labelled(id=f"own-{n}", text=one.text, label=one.label, group=f"own-{n // entry.block}", lang=one.lang) for n, one in enumerate(read_examples(path))
         ]
     else:
-        path = context.data / entry.file
-        if not path.is_file():
-            raise UsageError(f"no file '{entry.file}' in '{context.data.name}'; name the folder that holds the public data with --data")
+        path = data_file(context.data, entry.file)
         found = []
-        for number, row in enumerate(_rows(path), start=1):
+        for number, row in enumerate(read_rows(path), start=1):
             if entry.splits and str(row.get("split")) not in entry.splits:
                 continue
             if entry.text not in row or entry.label not in row:
@@ -167,13 +147,6 @@ def _examples(entry: LabelledData, context: RunContext) -> list[Labelled]:
     return kept
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, object]]:
-    try:
-        yield from read_rows(path)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path.name}: cannot be read ({error}); name a .jsonl or .csv file in UTF-8, .gz allowed") from error
-
-
 def _apart(examples: Sequence[Labelled], held: Sequence[Labelled]) -> list[Labelled]:
     """Return the examples that share neither text nor group with those held out."""
     texts, groups = {normalize(one.text) for one in held}, {one.group for one in held}
@@ -182,15 +155,6 @@ def _apart(examples: Sequence[Labelled], held: Sequence[Labelled]) -> list[Label
 
 def _pair(one: Labelled) -> Pair:
     return Pair(id=one.id, question=one.text, text=one.id, entity=one.group)
-
-
-def _held(examples: Sequence[Labelled], number: int, *, seed: int) -> tuple[list[Labelled], list[Labelled]]:
-    """Return what is left and at least ``number`` examples of whole groups; equal texts stay together."""
-    if not number:
-        return list(examples), []
-    by_id = {one.id: one for one in examples}
-    split = split_by_entity([_pair(one) for one in examples], held_out=number, seed=seed)
-    return [by_id[pair.id] for pair in split.train], [by_id[pair.id] for pair in split.held_out]
 
 
 def run_classifier(plan: ClassifierPlan, context: RunContext) -> TrainingReport | None:
@@ -242,7 +206,7 @@ def _train(model: ClassifierModel, parts: ClassifierParts, *, base: Path, contex
         expected = [example.label for example in parts.valid]
         return {"macro_f1": round(_macro_f1(expected, given), 6), "accuracy": round(_accuracy(expected, given), 6)}
 
-    task = ClassifierTask(model=model, examples=parts.train, judge=judge)
+    task = ClassifierTask(model=model, train=parts.train, judge=judge)
     return run(task, model.recipe, folder=context.folder, stated=stated, progress=context.progress, stop=context.stop)
 
 
@@ -278,7 +242,7 @@ def measure(parts: ClassifierParts, given: Sequence[str]) -> tuple[Figure, ...]:
             for x, y in ((said, [usual] * len(rows)), ([usual] * len(rows), said))
         )
         figures += [
-            Figure(metric="accuracy", group=group, n=len(rows), before=round(_accuracy(expected, [usual] * len(rows)), 4), after=round(_accuracy(expected, said), 4), better=better, worse=worse, p=_p(better, worse)),
+            Figure(metric="accuracy", group=group, n=len(rows), before=round(_accuracy(expected, [usual] * len(rows)), 4), after=round(_accuracy(expected, said), 4), better=better, worse=worse, p=paired_p(better, worse)),
             Figure(metric="macro_f1", group=group, n=len(rows), before=round(_macro_f1(expected, [usual] * len(rows)), 4), after=round(_macro_f1(expected, said), 4)),
         ]  # fmt: skip
     expected = [one.label for one in parts.test]
@@ -288,13 +252,6 @@ def measure(parts: ClassifierParts, given: Sequence[str]) -> tuple[Figure, ...]:
             Figure(metric="f1", group=label, n=expected.count(label), after=round(float(score), 4)) for label, score in zip(parts.labels, scores, strict=True)
         ]
     return tuple(figures)
-
-
-def _p(better: int, worse: int) -> float:
-    """Return the two-sided exact McNemar test of examples gained against examples lost."""
-    from scipy.stats import binomtest
-
-    return float(f"{binomtest(better, better + worse).pvalue:.3g}") if better + worse else 1.0
 
 
 def _confusion(parts: ClassifierParts, given: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import random
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from core.documents.parsed import Limits
 from core.errors import UsageError
 from core.registry import Domain
 from core.text import terms
-from core.training.pairs import read_rows
+from core.training.pairs import data_file, read_rows
 from core.types import Frozen, Language
 
 SHINGLE = 8
@@ -103,22 +102,20 @@ def _articles(domain: Domain) -> list[CorpusText]:
 
 
 def _rows(entry: CorpusData, data: Path) -> list[CorpusText]:
-    path = data / entry.file
-    if not path.is_file():
-        raise UsageError(f"no file '{entry.file}' in '{data.name}'; name the folder that holds the public data with --data")
-    found = []
-    try:
-        if path.suffix == ".txt":
+    path = data_file(data, entry.file)
+    if path.suffix == ".txt":
+        try:
             text = path.read_text("utf-8").strip()
-            return [_row_text(entry, path.stem, text)] if text else []
-        for number, row in enumerate(read_rows(path), start=1):
-            if entry.text not in row:
-                raise UsageError(f"{path.name}:{number}: has no field '{entry.text}'; it has {', '.join(map(str, list(row)[:12]))}")
-            text = str(row[entry.text] or "").strip()
-            if text:
-                found.append(_row_text(entry, str(row.get(entry.document) or number), text))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path.name}: cannot be read ({error}); name a .jsonl, .csv or .txt file in UTF-8, the first two may end in .gz") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path.name}: cannot be read ({error}); save it as UTF-8") from error
+        return [_row_text(entry, path.stem, text)] if text else []
+    found = []
+    for number, row in enumerate(read_rows(path), start=1):
+        if entry.text not in row:
+            raise UsageError(f"{path.name}:{number}: has no field '{entry.text}'; it has {', '.join(map(str, list(row)[:12]))}")
+        text = str(row[entry.text] or "").strip()
+        if text:
+            found.append(_row_text(entry, str(row.get(entry.document) or number), text))
     return found
 
 

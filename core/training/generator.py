@@ -5,7 +5,7 @@ Only the answer's tokens are learned; a prompt becomes tokens exactly as :mod:`c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +17,9 @@ from pydantic import Field
 from core.errors import ModelError
 from core.models.drafting import neutralize
 from core.training.instructions import Prompted
-from core.training.loop import autocast, batch, passes
+from core.training.loop import autocast
 from core.training.lora import TuningRecipe, dropping, tuned
+from core.training.model_task import ModelTask
 from core.training.pretraining import perplexity
 from core.training.quiet import quiet
 
@@ -170,38 +171,21 @@ def _load(base: Path, *, half: bool) -> tuple[Any, Any, tuple[str, ...]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorTask:
+class GeneratorTask(ModelTask):
     """Answers that are learned; what :mod:`core.training.loop` runs."""
 
-    generator: Generator
+    model: Generator
     train: Sequence[TokenRow]
     valid: Sequence[TokenRow]
     goal: str = "perplexity"
 
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Those of the adapter, or all."""
-        return self.generator.parameters
-
-    @property
-    def accelerator(self) -> Any:
-        """The model's."""
-        return self.generator.accelerator
-
-    @property
-    def epoch(self) -> int:
-        """Batches of all answers."""
-        return passes(len(self.train), self.generator.recipe)
-
     def loss(self, number: int) -> Any:
         """Return the mean negative log-likelihood of the tokens of a batch's answers."""
-        recipe = self.generator.recipe
-        rows = [self.train[n] for n in batch(len(self.train), recipe, number)]
-        with dropping(self.generator.model, recipe):
-            losses, _ = self.generator.loss(rows)
+        with dropping(self.model.model, self.model.recipe):
+            losses, _ = self.model.loss([self.train[n] for n in self.rows(number)])
         return losses.mean()
 
     def validate(self) -> dict[str, float]:
         """Return the perplexity of the answers of the validation part."""
-        found = self.generator.measure(self.valid)
+        found = self.model.measure(self.valid)
         return {"perplexity": round(perplexity(sum(nats for nats, _ in found), sum(tokens for _, tokens in found)), 6)}

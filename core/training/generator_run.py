@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from core.encoder import sha256_file
-from core.errors import CheckFailed, ModelError, UsageError
+from core.errors import ModelError, UsageError
 from core.models.adapters import CARD, CONFIG, WEIGHTS, base_weights_sha256, check_adapter
 from core.prompts import DEFAULT, template_text
 from core.training.checkpoint import Tensors, write_whole
@@ -27,7 +27,8 @@ from core.training.generator_scores import Measured, figures, samples
 from core.training.instructions import Instruction, InstructionData, Pool, Prompted, file_instructions, own_instructions, prompted
 from core.training.loop import Trained, ended_run, fingerprint, put, run
 from core.training.model_files import save_model, write_card
-from core.training.pairs import find_leaks, split_by_entity
+from core.training.pairs import split_by_entity
+from core.training.parting import Leaks, drawn, without_leaks
 from core.training.report import DataCount, TrainingReport, save_report
 from core.types import LANGUAGES, Frozen, Hit, Language
 
@@ -43,7 +44,7 @@ class GeneratorPlan(Frozen):
     base: str = ""
     """Folder of a causal language model; by default the one that DOMAINKIT_MODEL names."""
     data: tuple[InstructionData, ...] = Field(min_length=1)
-    leaks: Literal["refuse", "drop"] = "refuse"
+    leaks: Leaks = "refuse"
     """What to do with questions that an eval item asks."""
     test_questions: int = Field(default=200, ge=1)
     """How many of the held-out questions are answered in words; the perplexity is that of all."""
@@ -132,12 +133,8 @@ def gather(plan: GeneratorPlan, context: RunContext, model: Generator) -> Gather
     for entry in plan.data:
         context.progress(f"reading {entry.name}", 0, 0)
         found, hits = _read(entry, context)
-        leaks = find_leaks((one.pair() for one in found), context.items)
-        if leaks and plan.leaks == "refuse":
-            shown = ", ".join(f"{leak.pair_id} asks {'what' if leak.exact else 'nearly what'} {leak.item_id} asks" for leak in leaks[:3])
-            raise CheckFailed(f'{entry.name}: {len(leaks)} question(s) are asked by eval sets ({shown}); remove them or write `leaks = "drop"` in the recipe')
-        leaking = {leak.pair_id for leak in leaks}
-        divided = _divided([one for one in found if one.id not in leaking], entry, seed=plan.training.seed)
+        kept, leaks = without_leaks(entry.name, found, Instruction.pair, items=context.items, leaks=plan.leaks)
+        divided = _divided(kept, entry, seed=plan.training.seed)
         numbers = {}
         for name, part in divided.items():
             context.progress(f"filling prompts of {entry.name}", 0, 0)
@@ -148,7 +145,7 @@ def gather(plan: GeneratorPlan, context: RunContext, model: Generator) -> Gather
         digest = hashlib.sha256("".join(f"{one.question}\0{one.answer}\0" for one in found).encode()).hexdigest()
         counts.append(
             DataCount(
-                name=entry.name, license="the domain's own" if entry.own else entry.license, attribution=entry.attribution, leaks=len(leaks), sha256=digest,
+                name=entry.name, license="the domain's own" if entry.own else entry.license, attribution=entry.attribution, leaks=leaks, sha256=digest,
                 train=numbers["train"], valid=numbers["valid"], test=numbers["test"],
             )
         )  # fmt: skip
@@ -182,6 +179,8 @@ def _divided(found: Sequence[Instruction], entry: InstructionData, *, seed: int)
 
     Where documents have many questions, as many are held out as make some :data:`DOCUMENTS`, and what is asked is drawn from them.
     """
+    if entry.test_only:
+        return {"train": [], "valid": [], "test": list(found)}
     by_id = {one.id: one for one in found}
     parts: dict[str, list[Instruction]] = {}
     rest = tuple(one.pair() for one in found)
@@ -192,10 +191,7 @@ def _divided(found: Sequence[Instruction], entry: InstructionData, *, seed: int)
             divided = split_by_entity(rest, held_out=max(wanted, min(several, len(rest) // 4)), seed=seed)
             held = divided.held_out if several <= wanted else random.Random(seed).sample(divided.held_out, wanted)
             parts[name], rest = [by_id[one.id] for one in held], divided.train
-    kept = [by_id[one.id] for one in rest]
-    if entry.limit and len(kept) > entry.limit:
-        kept = random.Random(seed).sample(kept, entry.limit)
-    return {"train": kept, **parts}
+    return {"train": drawn([by_id[one.id] for one in rest], entry.limit, seed=seed), **parts}
 
 
 def _filled(part: Sequence[Instruction], hits: Sequence[Hit], templates: Mapping[Language, str], model: Generator, *, seed: int) -> list[Prompted]:
@@ -208,7 +204,7 @@ def _filled(part: Sequence[Instruction], hits: Sequence[Hit], templates: Mapping
 
 def _train(plan: GeneratorPlan, context: RunContext, model: Generator, found: Gathered, stated: str) -> Trained | None:
     rows = [[model.row(one) for one in part] for part in (found.train, found.valid)]
-    task = GeneratorTask(generator=model, train=rows[0], valid=rows[1])
+    task = GeneratorTask(model=model, train=rows[0], valid=rows[1])
     return run(task, plan.training, folder=context.folder, stated=stated, progress=context.progress, stop=context.stop)
 
 

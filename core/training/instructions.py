@@ -22,8 +22,9 @@ from core.eval_items import EvalItem, read_training_questions, training_files
 from core.prompts import fill
 from core.registry import Domain
 from core.settings import Settings
-from core.training.pairs import Pair, read_rows
-from core.types import LANGUAGES, Document, Frozen, Hit, Language, Passage
+from core.training.pairs import Pair, data_file, read_rows
+from core.training.parting import Amounts
+from core.types import LANGUAGES, Document, Hit, Language, Passage
 
 PLAIN: dict[Language, str] = {"en": "Question: {question}\nAnswer:", "zh": "问题：{question}\n回答："}
 """Prompts of questions that are asked without passages."""
@@ -32,7 +33,7 @@ NOTHING: dict[Language, str] = {"en": "I don't know.", "zh": "我不知道。"}
 UNLIMITED = 10**9
 
 
-class InstructionData(Frozen):
+class InstructionData(Amounts):
     """Where instructions come from: the domain's own training questions, each with the quote that answers it, or rows of a file."""
 
     own: bool = False
@@ -48,13 +49,6 @@ class InstructionData(Frozen):
     languages: tuple[Language, ...] = LANGUAGES
     passages: int = Field(default=3, ge=1, le=12)
     """Shown with a question that has passages: the one that answers and others that do not, in any order."""
-    limit: int = Field(default=0, ge=0)
-    """Train on at most so many, drawn at random; 0: all."""
-    valid: int = Field(default=0, ge=0)
-    test: int = Field(default=0, ge=0)
-    """Held out by document."""
-    license: str = ""
-    attribution: str = ""
 
     @model_validator(mode="after")
     def _one_place(self) -> InstructionData:
@@ -166,31 +160,26 @@ def file_instructions(entry: InstructionData, data: Path) -> tuple[list[Instruct
     Raises:
         UsageError: the file is missing, cannot be read, has no such field, or holds nothing.
     """
-    path = data / entry.file
-    if not path.is_file():
-        raise UsageError(f"no file '{entry.file}' in '{data.name}'; name the folder that holds the public data with --data")
+    path = data_file(data, entry.file)
     found, hits = [], []
     wanted = [entry.question, entry.answer, *([entry.context] if entry.context else [])]
-    try:
-        for number, row in enumerate(read_rows(path), start=1):
-            lacking = [field for field in wanted if field not in row]
-            if lacking:
-                raise UsageError(f"{path.name}:{number}: has no field '{lacking[0]}'; it has {', '.join(map(str, list(row)[:12]))}")
-            question, answer, *context = (str(row[field] or "").strip() for field in wanted)
-            lang = detect_language(question)
-            if not question or not answer or lang not in entry.languages or context == [""]:
-                continue
-            document = str(row.get(entry.document) or number)
-            source = _row_hit(context[0], document=document, number=number, lang=lang) if context else None
-            hits += [source] if source else []
-            found.append(
-                Instruction(
-                    id=f"{entry.name}:{number}", question=question, answer=answer, document=document, lang=lang, source=source,
-                    passages=entry.passages if source else 0,
-                )
-            )  # fmt: skip
-    except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
-        raise UsageError(f"{path.name}: cannot be read ({error}); name a .jsonl or .csv file in UTF-8, .gz allowed") from error
+    for number, row in enumerate(read_rows(path), start=1):
+        lacking = [field for field in wanted if field not in row]
+        if lacking:
+            raise UsageError(f"{path.name}:{number}: has no field '{lacking[0]}'; it has {', '.join(map(str, list(row)[:12]))}")
+        question, answer, *context = (str(row[field] or "").strip() for field in wanted)
+        lang = detect_language(question)
+        if not question or not answer or lang not in entry.languages or context == [""]:
+            continue
+        document = str(row.get(entry.document) or number)
+        source = _row_hit(context[0], document=document, number=number, lang=lang) if context else None
+        hits += [source] if source else []
+        found.append(
+            Instruction(
+                id=f"{entry.name}:{number}", question=question, answer=answer, document=document, lang=lang, source=source,
+                passages=entry.passages if source else 0,
+            )
+        )  # fmt: skip
     if not found:
         raise UsageError(f"{path.name}: holds no question with an answer")
     return found, hits

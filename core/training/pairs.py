@@ -20,6 +20,8 @@ from core.types import Frozen
 NEAR = 0.8
 """Share of content words that two questions have in common from which on they count as near-duplicates (Jaccard)."""
 MAX_CHARS = 20_000
+_TABLES = {".csv": ",", ".tsv": "\t"}
+"""Delimiters by kind of file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,45 +68,63 @@ def read_pairs(path: Path, *, columns: Columns | None = None) -> list[Pair]:
     """
     names = columns or Columns()
     found = []
-    try:
-        for number, row in enumerate(read_rows(path), start=1):
-            if names.question not in row or names.text not in row:
-                raise UsageError(f"{path.name}:{number}: has no field '{names.question}' or '{names.text}'; it has {', '.join(map(str, list(row)[:12]))}")
-            question, text = (" ".join(str(row[name] or "").split())[:MAX_CHARS] for name in (names.question, names.text))
-            if question and text:
-                entity = normalize(str(row.get(names.entity) or "")) or hashlib.sha256(text.encode()).hexdigest()[:16]
-                found.append(Pair(id=str(row.get(names.id) or number), question=question, text=text, entity=entity))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path.name}: cannot be read ({error}); name a .jsonl or .csv file in UTF-8, .gz allowed") from error
+    for number, row in enumerate(read_rows(path), start=1):
+        if names.question not in row or names.text not in row:
+            raise UsageError(f"{path.name}:{number}: has no field '{names.question}' or '{names.text}'; it has {', '.join(map(str, list(row)[:12]))}")
+        question, text = (" ".join(str(row[name] or "").split())[:MAX_CHARS] for name in (names.question, names.text))
+        if question and text:
+            entity = normalize(str(row.get(names.entity) or "")) or hashlib.sha256(text.encode()).hexdigest()[:16]
+            found.append(Pair(id=str(row.get(names.id) or number), question=question, text=text, entity=entity))
     if not found:
         raise UsageError(f"{path.name}: holds no pair of '{names.question}' and '{names.text}'")
     return found
 
 
-def read_rows(path: Path) -> Iterator[Mapping[str, object]]:
-    """Yield the rows of a ``.jsonl`` or ``.csv`` file, either may end in ``.gz``.
+def data_file(folder: Path, name: str) -> Path:
+    """Return the path of a file of public data.
 
     Raises:
-        UsageError: of another kind, or a line is not a JSON object.
+        UsageError: it is not there.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise UsageError(f"no file '{name}' in '{folder.name}'; name the folder that holds the public data with --data")
+    return path
+
+
+def read_rows(path: Path) -> Iterator[Mapping[str, object]]:
+    """Yield the rows of a ``.jsonl``, ``.csv`` or ``.tsv`` file in UTF-8, each may end in ``.gz``.
+
+    Raises:
+        UsageError: of another kind, not readable, or a line is not a JSON object.
     """
     packed = path.suffix == ".gz"
     kind = Path(path.stem).suffix if packed else path.suffix
-    if kind not in {".jsonl", ".csv"}:
-        raise UsageError(f"{path.name}: pairs are read from .jsonl or .csv, either may end in .gz")
-    with gzip.open(path, "rt", encoding="utf-8", newline="") if packed else path.open(encoding="utf-8", newline="") as lines:
-        if kind == ".csv":
-            yield from csv.DictReader(lines)
-            return
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"{path.name}:{number}: not JSON") from error
-            if not isinstance(row, dict):
-                raise UsageError(f"{path.name}:{number}: not a JSON object")
-            yield row
+    if kind not in {".jsonl", *_TABLES}:
+        raise UsageError(f"{path.name}: rows are read from .jsonl, .csv or .tsv, each may end in .gz")
+    try:
+        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") if packed else path.open(encoding="utf-8-sig", newline="") as lines:
+            yield from csv.DictReader(lines, delimiter=_TABLES[kind]) if kind in _TABLES else json_rows(lines, name=path.name)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path.name}: cannot be read ({error}); name a .jsonl, .csv or .tsv file in UTF-8, .gz allowed") from error
+
+
+def json_rows(lines: Iterable[str], *, name: str) -> Iterator[Mapping[str, object]]:
+    """Yield the objects of lines of JSON; empty lines are left out.
+
+    Raises:
+        UsageError: a line is not a JSON object.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{name}:{number}: not JSON") from error
+        if not isinstance(row, dict):
+            raise UsageError(f"{name}:{number}: not a JSON object")
+        yield row
 
 
 def split_by_entity(pairs: Sequence[Pair], *, held_out: int, seed: int = 0) -> PairSplit:

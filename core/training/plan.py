@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,23 +11,23 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from core.errors import CheckFailed, UsageError
+from core.errors import UsageError
 from core.ingest import header_of
 from core.library import Library
 from core.training.context import RunContext
-from core.training.pairs import Columns, Leak, Pair, find_leaks, read_pairs, split_by_entity
+from core.training.pairs import Columns, Pair, read_pairs
+from core.training.parting import Amounts, Leaks, divided, without_leaks
 from core.training.report import DataCount
 from core.training.retrieval import RetrievalRecipe
 from core.training.sources import all_pairs, read_source
 from core.types import LANGUAGES, Frozen, Language
 
 _T = TypeVar("_T", bound=BaseModel)
-SHOWN_LEAKS = 3
 SEARCH = "search"
 """Key of a recipe's table of what a search may change."""
 
 
-class DataEntry(Frozen):
+class DataEntry(Amounts):
     """Where pairs come from: a public set by name, a file, or the domain's own training questions and passages. One of the three."""
 
     set: str = ""
@@ -39,12 +38,6 @@ class DataEntry(Frozen):
     files: tuple[str, ...] = ()
     """Of the domain's own: which languages, and which of its files of training questions (all when empty). What an adapter was trained on
     is left out when the ranking is fitted."""
-    limit: int = Field(default=0, ge=0)
-    """Train on at most so many pairs, drawn at random; 0: all."""
-    valid: int = Field(default=0, ge=0)
-    """Pairs held out for early stopping."""
-    test: int = Field(default=0, ge=0)
-    """Pairs held out for the measured gain."""
     anchor: bool = False
     """Its questions are not learned from: they are those whose vectors are to stay."""
 
@@ -52,7 +45,7 @@ class DataEntry(Frozen):
     def _one_place(self) -> DataEntry:
         if sum((bool(self.set), bool(self.file), self.own)) != 1:
             raise ValueError("name exactly one of set, file and own")
-        if self.anchor and (self.valid or self.test):
+        if self.anchor and (self.valid or self.test or self.test_only):
             raise ValueError("anchor questions hold nothing out")
         return self
 
@@ -67,7 +60,7 @@ class RetrievalPlan(Frozen):
 
     task: Literal["retrieval"]
     data: tuple[DataEntry, ...] = Field(min_length=1)
-    leaks: Literal["refuse", "drop"] = "refuse"
+    leaks: Leaks = "refuse"
     """What to do with pairs whose question an eval item asks."""
     test_questions: int = Field(default=1_000, ge=1)
     """How many of the held-out questions are asked, over all held-out texts."""
@@ -135,7 +128,9 @@ def assemble(plan: RetrievalPlan, context: RunContext, *, library: Library) -> A
     Raises:
         CheckFailed: an eval item asks what a pair asks and the plan says to refuse. UsageError: data is missing or too little.
     """
-    parts: dict[str, list[Pair]] = {"train": [], "valid": [], "test": []}
+    train: list[Pair] = []
+    valid: list[Pair] = []
+    test: list[Pair] = []
     anchors: list[str] = []
     counts = []
     for entry in plan.data:
@@ -145,46 +140,24 @@ def assemble(plan: RetrievalPlan, context: RunContext, *, library: Library) -> A
             pairs = all_pairs(source, context.data)
         else:
             pairs = own_pairs(library, entry.languages, entry.files) if entry.own else read_pairs(context.data / entry.file, columns=entry.columns)
-        leaks = find_leaks(pairs, context.items)
-        if leaks and plan.leaks == "refuse":
-            raise CheckFailed(_leak_message(entry.name, leaks))
-        leaking = {leak.pair_id for leak in leaks}
-        divided = _divided([pair for pair in pairs if pair.id not in leaking], entry, seed=plan.training.seed)
-        for name, part in divided.items():
-            if entry.anchor:
-                anchors += [pair.question for pair in part]
-            else:
-                parts[name] += part
+        kept, leaks = without_leaks(entry.name, pairs, _itself, items=context.items, leaks=plan.leaks)
+        found = divided(kept, entry, _itself, seed=plan.training.seed)
+        if entry.anchor:
+            anchors += [pair.question for pair in found.train]
+        else:
+            train, valid, test = train + found.train, valid + found.valid, test + found.test
         digest = hashlib.sha256("".join(f"{pair.question}\0{pair.text}\0" for pair in pairs).encode()).hexdigest()
         counts.append(
             DataCount(
-                name=entry.name, license=source.license if source else "the domain's own", attribution=source.attribution if source else "",
-                url=source.url if source else "", leaks=len(leaks), sha256=digest, **{name: len(part) for name, part in divided.items()},
+                name=entry.name, license=source.license if source else entry.license or ("the domain's own" if entry.own else ""),
+                attribution=source.attribution if source else entry.attribution, url=source.url if source else "", train=len(found.train), valid=len(found.valid),
+                test=len(found.test), leaks=leaks, sha256=digest,
             )
         )  # fmt: skip
-    if not parts["train"] or not parts["valid"]:
+    if not train or not valid:
         raise UsageError("the recipe leaves no pairs to train on or none to validate on; state `valid` for at least one data entry")
-    return Assembled(
-        train=tuple(parts["train"]), valid=tuple(parts["valid"]), test=tuple(parts["test"]), counts=tuple(counts), anchors=tuple(dict.fromkeys(anchors))
-    )
+    return Assembled(train=tuple(train), valid=tuple(valid), test=tuple(test), counts=tuple(counts), anchors=tuple(dict.fromkeys(anchors)))
 
 
-def _divided(pairs: Sequence[Pair], entry: DataEntry, *, seed: int) -> dict[str, list[Pair]]:
-    """Hold out first the test, then the validation part; both by entity."""
-    rest: Sequence[Pair] = pairs
-    parts: dict[str, list[Pair]] = {}
-    for name, wanted in (("test", entry.test), ("valid", entry.valid)):
-        if wanted:
-            split = split_by_entity(rest, held_out=wanted, seed=seed)
-            parts[name], rest = list(split.held_out), split.train
-        else:
-            parts[name] = []
-    kept = list(rest)
-    if entry.limit and len(kept) > entry.limit:
-        kept = random.Random(seed).sample(kept, entry.limit)
-    return {"train": kept, "valid": parts["valid"], "test": parts["test"]}
-
-
-def _leak_message(name: str, leaks: Sequence[Leak]) -> str:
-    shown = ", ".join(f"{leak.pair_id} asks {'what' if leak.exact else 'nearly what'} {leak.item_id} asks" for leak in leaks[:SHOWN_LEAKS])
-    return f'{name}: {len(leaks)} training question(s) are asked by eval sets ({shown}); remove them or write `leaks = "drop"` in the recipe'
+def _itself(pair: Pair) -> Pair:
+    return pair

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.training.corpora import CorpusText
-from core.training.loop import LoopRecipe, autocast, batch, passes
+from core.training.loop import LoopRecipe, autocast
+from core.training.model_task import ModelTask
 from core.training.quiet import quiet
 
 END, PAD = "<|endoftext|>", "<|pad|>"
@@ -134,6 +135,11 @@ class LanguageModel:
     new: tuple[str, ...] = ()
     """Names of the weights that the base did not have."""
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The trainable ones, by name."""
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
     def loss(self, rows: Blocks, *, chance: np.random.Generator) -> tuple[Any, int]:
         """Return the summed negative log-likelihood, in nats, with gradients, and of how many tokens.
 
@@ -174,40 +180,23 @@ def perplexity(nats: float, tokens: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainingTask:
+class PretrainingTask(ModelTask):
     """Blocks of tokens; what :mod:`core.training.loop` runs."""
 
-    language_model: LanguageModel
+    model: LanguageModel
     train: Blocks
     held_out: Mapping[str, Blocks]
     """By language."""
     goal: str = "perplexity"
 
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """All of the model's."""
-        return {name: parameter for name, parameter in self.language_model.model.named_parameters() if parameter.requires_grad}
-
-    @property
-    def accelerator(self) -> Any:
-        """The model's."""
-        return self.language_model.accelerator
-
-    @property
-    def epoch(self) -> int:
-        """Batches of all blocks."""
-        return passes(len(self.train), self.language_model.recipe)
-
     def loss(self, number: int) -> Any:
         """Return the mean negative log-likelihood of a batch's tokens."""
-        recipe = self.language_model.recipe
-        rows = self.train[batch(len(self.train), recipe, number)]
-        loss, tokens = self.language_model.loss(rows, chance=np.random.default_rng((recipe.seed, 0, number)))
+        loss, tokens = self.model.loss(self.train[self.rows(number)], chance=np.random.default_rng((self.model.recipe.seed, 0, number)))
         return loss / max(1, tokens)
 
     def validate(self) -> dict[str, float]:
         """Return the perplexity of the held-out texts, together and by language."""
-        found = {name: self.language_model.measure(rows) for name, rows in self.held_out.items()}
+        found = {name: self.model.measure(rows) for name, rows in self.held_out.items()}
         together = perplexity(sum(nats for nats, _ in found.values()), sum(tokens for _, tokens in found.values()))
         parts = {f"perplexity_{name}": round(perplexity(*one), 6) for name, one in found.items()} if len(found) > 1 else {}
         return {"perplexity": round(together, 6)} | parts

@@ -181,7 +181,7 @@ def prepare(plan: PretrainingPlan, train: Sequence[CorpusText], base: Path | Non
 
 def _train(plan: PretrainingPlan, context: RunContext, model: LanguageModel, split: CorpusSplit, held_out: dict[str, Blocks], stated: str) -> Trained | None:
     rows = to_blocks(split.train, model.tokenizer, block=plan.training.block, objective=plan.training.objective)
-    task = PretrainingTask(language_model=model, train=rows, held_out=held_out)
+    task = PretrainingTask(model=model, train=rows, held_out=held_out)
     return run(task, plan.training, folder=context.folder, stated=stated, progress=context.progress, stop=context.stop)
 
 

@@ -5,7 +5,7 @@ Long texts are read in overlapping windows; "no answer" is the first token, as i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from core.training.loop import autocast, batch, passes
+from core.training.loop import autocast
 from core.training.lora import TuningRecipe, dropping, tuned
+from core.training.model_task import ModelTask
 from core.training.quiet import quiet
 from core.training.spans import SpanExample
 
@@ -179,29 +180,14 @@ def best_span(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReaderTask:
+class ReaderTask(ModelTask):
     """Windows towards their spans; what :mod:`core.training.loop` runs."""
 
     model: ReaderModel
-    windows: Sequence[Window]
+    train: Sequence[Window]
     judge: Callable[[ReaderModel], dict[str, float]]
     """Returns the validation metrics, the goal among them."""
     goal: str = "f1"
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Those of encoder or adapter, and of the head."""
-        return self.model.parameters
-
-    @property
-    def accelerator(self) -> Any:
-        """The model's."""
-        return self.model.accelerator
-
-    @property
-    def epoch(self) -> int:
-        """Batches of all windows."""
-        return passes(len(self.windows), self.model.recipe)
 
     def validate(self) -> dict[str, float]:
         """Return the metrics on the validation set."""
@@ -211,7 +197,7 @@ class ReaderTask:
         """Return the mean cross-entropy of start and end."""
         import torch
 
-        chosen = [self.windows[n] for n in batch(len(self.windows), self.model.recipe, number)]
+        chosen = [self.train[n] for n in self.rows(number)]
         with dropping(self.model.model, self.model.recipe):
             start, end = self.model.logits(chosen)
         wanted = torch.tensor([[window.start for window in chosen], [window.end for window in chosen]], device=start.device)

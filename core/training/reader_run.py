@@ -14,27 +14,28 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from core.documents.sentences import sentence_spans
 from core.encoder import base_folder, sha256_file
-from core.errors import CheckFailed, ModelError, UsageError
+from core.errors import ModelError, UsageError
 from core.text import content_terms
 from core.text_metrics import answer_f1, exact_match
 from core.training.context import RunContext
 from core.training.loop import Trained, ended_run, fingerprint, put, run
 from core.training.model_files import save_model
-from core.training.pairs import Pair, find_leaks, read_rows
+from core.training.pairs import Pair, data_file, read_rows
+from core.training.parting import Amounts, Leaks, divided, without_leaks
 from core.training.reader import Read, ReaderModel, ReaderRecipe, ReaderTask
 from core.training.report import DataCount, Figure, Sample, TrainingReport, save_report
-from core.training.spans import SpanExample, cloze_questions, read_spans, split_spans, unanswerable
+from core.training.spans import SpanExample, cloze_questions, read_spans, split_pair, unanswerable
 from core.types import Frozen
 
 MODEL = "model"
 SAMPLES = 20
 
 
-class ReaderData(Frozen):
+class ReaderData(Amounts):
     """Questions of one file: annotated ones, or clozes made from a text field."""
 
     file: str
@@ -45,23 +46,8 @@ class ReaderData(Frozen):
     document: str = "title"
     """Of clozes: the field that names a text's document."""
     per_text: int = Field(default=2, ge=1)
-    limit: int = Field(default=0, ge=0)
-    """Train on at most so many, drawn at random; 0: all."""
-    valid: int = Field(default=0, ge=0)
-    test: int = Field(default=0, ge=0)
-    """Held out by document."""
-    test_only: bool = False
-    """All are held out."""
     unanswerable: float = Field(default=0.0, ge=0, le=1)
     """So many of the training questions, as a share, are also set before a text that does not answer."""
-    license: str = ""
-    attribution: str = ""
-
-    @model_validator(mode="after")
-    def _one_use(self) -> ReaderData:
-        if self.test_only and (self.valid or self.test or self.limit):
-            raise ValueError("test_only holds everything out; leave valid, test and limit away")
-        return self
 
 
 class ReaderPlan(Frozen):
@@ -71,7 +57,7 @@ class ReaderPlan(Frozen):
     base: str = ""
     """Folder of an encoder; by default the one in use."""
     data: tuple[ReaderData, ...] = Field(min_length=1)
-    leaks: Literal["refuse", "drop"] = "refuse"
+    leaks: Leaks = "refuse"
     training: ReaderRecipe = ReaderRecipe()
 
 
@@ -99,24 +85,18 @@ def gather(plan: ReaderPlan, context: RunContext) -> ReaderParts:
     for entry in plan.data:
         context.progress(f"reading {Path(entry.file).name}", 0, 0)
         examples = _examples(entry, context.data, seed=plan.training.seed)
-        leaks = {leak.pair_id for leak in find_leaks(_asked(examples), context.items)}
-        if leaks and plan.leaks == "refuse":
-            raise CheckFailed(f'{entry.file}: {len(leaks)} question(s) are asked by eval sets; remove them or write `leaks = "drop"` in the recipe')
-        kept = [example for example in examples if example.id not in leaks]
-        rest, held = ([], kept) if entry.test_only else _held(kept, entry.test, seed=plan.training.seed)
-        rest, judged = _held(rest, entry.valid, seed=plan.training.seed)
-        if entry.limit and len(rest) > entry.limit:
-            rest = random.Random(plan.training.seed).sample(rest, entry.limit)
-        rest += unanswerable(rest, share=entry.unanswerable, seed=plan.training.seed)
-        judged += unanswerable(judged, share=entry.unanswerable, seed=plan.training.seed)
+        kept, leaks = without_leaks(entry.file, examples, _asked, items=context.items, leaks=plan.leaks)
+        found = divided(kept, entry, split_pair, seed=plan.training.seed)
+        rest = found.train + unanswerable(found.train, share=entry.unanswerable, seed=plan.training.seed)
+        judged = found.valid + unanswerable(found.valid, share=entry.unanswerable, seed=plan.training.seed)
         train, valid = train + rest, valid + judged
         name = Path(entry.file).name.partition(".")[0] + ("-cloze" if entry.cloze else "")
-        if held:
-            test[name] = held
+        if found.test:
+            test[name] = found.test
         digest = hashlib.sha256("".join(f"{one.question}\0{one.context}\0{one.answers}\0" for one in examples).encode()).hexdigest()
         counts.append(
             DataCount(
-                name=name, license=entry.license, attribution=entry.attribution, train=len(rest), valid=len(judged), test=len(held), leaks=len(leaks),
+                name=name, license=entry.license, attribution=entry.attribution, train=len(rest), valid=len(judged), test=len(found.test), leaks=leaks,
                 sha256=digest,
             )
         )  # fmt: skip
@@ -128,21 +108,15 @@ def gather(plan: ReaderPlan, context: RunContext) -> ReaderParts:
 
 
 def _examples(entry: ReaderData, folder: Path, *, seed: int) -> list[SpanExample]:
-    path = folder / entry.file
+    path = data_file(folder, entry.file)
     if not entry.cloze:
         return read_spans(path, splits=entry.splits)
-    if not path.is_file():
-        raise UsageError(f"no file '{entry.file}' in '{folder.name}'; name the folder that holds the public data with --data")
     texts = ((str(row.get(entry.document) or number), str(row.get(entry.cloze) or "")) for number, row in enumerate(read_rows(path)))
     return list(cloze_questions(texts, per_text=entry.per_text, seed=seed))
 
 
-def _asked(examples: Sequence[SpanExample]) -> list[Pair]:
-    return [Pair(id=example.id, question=example.question, text=example.context, entity=example.group) for example in examples]
-
-
-def _held(examples: Sequence[SpanExample], number: int, *, seed: int) -> tuple[list[SpanExample], list[SpanExample]]:
-    return split_spans(examples, held_out=number, seed=seed) if number else (list(examples), [])
+def _asked(example: SpanExample) -> Pair:
+    return Pair(id=example.id, question=example.question, text=example.context, entity=example.group)
 
 
 def run_reader(plan: ReaderPlan, context: RunContext) -> TrainingReport | None:
@@ -196,7 +170,7 @@ def train_reader(model: ReaderModel, parts: ReaderParts, *, base: Path, context:
             f"f1_{lang}": round(float(np.mean(scores)), 6) for lang, (_, scores) in fitted.items()
         }
 
-    task = ReaderTask(model=model, windows=model.windows(parts.train), judge=judge)
+    task = ReaderTask(model=model, train=model.windows(parts.train), judge=judge)
     return run(task, model.recipe, folder=context.folder, stated=stated, progress=context.progress, stop=context.stop)
 
 

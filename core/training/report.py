@@ -83,6 +83,13 @@ class TrainingReport(Frozen):
         return next((figure for figure in self.figures if (figure.metric, figure.group) == (metric, group)), None)
 
 
+def paired_p(better: int, worse: int) -> float:
+    """Return the two-sided exact McNemar test of examples gained against examples lost, to three digits."""
+    from scipy.stats import binomtest
+
+    return float(f"{binomtest(better, better + worse).pvalue:.3g}") if better + worse else 1.0
+
+
 def save_report(folder: Path, report: TrainingReport) -> None:
     """Write ``report.json``, last of a run's files."""
     write_whole(folder / REPORT, (report.model_dump_json(indent=1) + "\n").encode())

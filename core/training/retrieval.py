@@ -20,8 +20,9 @@ from pydantic import Field
 
 from core.encoder import sha256_file
 from core.text import normalize
-from core.training.loop import Progress, Trained, autocast, batch, ended_run, fingerprint, passes, run
+from core.training.loop import Progress, Trained, autocast, batch, ended_run, fingerprint, run
 from core.training.lora import TuningRecipe, dropping, tuned
+from core.training.model_task import ModelTask
 from core.training.pairs import Pair
 from core.training.quiet import quiet
 
@@ -186,11 +187,13 @@ class Anchors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalTask:
+class RetrievalTask(ModelTask):
     """Questions towards their texts; what :mod:`core.training.loop` runs."""
 
     model: QueryModel
-    train: TrainingSet
+    train: Sequence[Pair]
+    text_rows: NDArray[np.int64]
+    """(n,), the row of each pair's text among the texts."""
     valid: TrainingSet
     texts: Any
     """Vectors of the training texts (t, d), a tensor on the model's device."""
@@ -199,28 +202,13 @@ class RetrievalTask:
     anchors: Anchors | None = None
     goal: str = "mrr_at_10"
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The adapter's."""
-        return self.model.parameters
-
-    @property
-    def accelerator(self) -> Any:
-        """The model's."""
-        return self.model.accelerator
-
-    @property
-    def epoch(self) -> int:
-        """Batches of all training questions."""
-        return passes(len(self.train.pairs), self.model.recipe)
-
     def loss(self, number: int) -> Any:
         """Return the cross-entropy of each question's own text among all texts, and how far anchor questions moved (1 - cosine)."""
         import torch
 
-        chosen = batch(len(self.train.pairs), self.model.recipe, number)
-        logits = self.model([self.train.pairs[n].question for n in chosen]) @ self.texts.T / self.model.recipe.temperature
-        wanted = self.train.rows[chosen]
+        chosen = self.rows(number)
+        logits = self.model([self.train[n].question for n in chosen]) @ self.texts.T / self.model.recipe.temperature
+        wanted = self.text_rows[chosen]
         for place, n in enumerate(chosen):
             # Other right answers to the same question are neither rewarded nor punished.
             others = [row for row in self.right[n] if row != wanted[place]]
@@ -284,7 +272,7 @@ def train_retrieval(
     # The fresh adapter changes nothing yet: these are the base's vectors.
     fixed = Anchors(questions=anchors, vectors=torch.from_numpy(model.encode(anchors)).to(device)) if anchors and recipe.anchor else None
     task = RetrievalTask(
-        model=model, train=learned, valid=held, texts=torch.from_numpy(learned.vectors).to(device), right=right_rows(learned), right_valid=right_rows(held),
+        model=model, train=learned.pairs, text_rows=learned.rows, valid=held, texts=torch.from_numpy(learned.vectors).to(device), right=right_rows(learned), right_valid=right_rows(held),
         anchors=fixed,
     )  # fmt: skip
     return run(task, recipe, folder=folder, stated=stated, progress=progress, stop=stop)

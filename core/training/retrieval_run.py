@@ -24,7 +24,7 @@ from core.training.context import Progress, RunContext, Stopped
 from core.training.loop import Trained
 from core.training.pairs import Pair
 from core.training.plan import Assembled, RetrievalPlan, assemble
-from core.training.report import Figure, Sample, TrainingReport, save_report
+from core.training.report import Figure, Sample, TrainingReport, paired_p, save_report
 from core.training.retrieval import Vectors, base_vectors, question_ranks, rank_figures, right_rows, train_retrieval, training_set
 
 ADAPTER = "adapter"
@@ -143,13 +143,17 @@ def _set_of(pair: Pair) -> str:
 
 def _figures(group: str, before: NDArray[np.int64], after: NDArray[np.int64]) -> list[Figure]:
     """Return the rank metrics; Recall@1 with the two-sided exact McNemar test of questions gained against questions lost."""
-    from scipy.stats import binomtest
-
     better, worse = int(((after == 1) & (before > 1)).sum()), int(((after > 1) & (before == 1)).sum())
-    p = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
     old, new = rank_figures(before), rank_figures(after)
     first = Figure(
-        metric="recall_at_1", group=group, n=len(before), before=old["recall_at_1"], after=new["recall_at_1"], better=better, worse=worse, p=float(f"{p:.3g}")
+        metric="recall_at_1",
+        group=group,
+        n=len(before),
+        before=old["recall_at_1"],
+        after=new["recall_at_1"],
+        better=better,
+        worse=worse,
+        p=paired_p(better, worse),
     )
     return [first, *(Figure(metric=name, group=group, n=len(before), before=old[name], after=new[name]) for name in ("recall_at_5", "mrr_at_10"))]
 

@@ -6,7 +6,7 @@ import random
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from core.errors import UsageError, unknown
 from core.text import normalize
-from core.training.pairs import MAX_CHARS, Pair, read_rows
+from core.training.pairs import MAX_CHARS, Pair, data_file, read_rows
 from core.training.table_rows import RowRule, row_pairs
 from core.types import Frozen
 
@@ -79,7 +79,7 @@ class DataSource(Frozen):
 def all_pairs(source: DataSource, folder: Path) -> list[Pair]:
     """Return the pairs that all rules of a source make; see :func:`source_pairs` and :func:`row_pairs`."""
     return [pair for rule in source.pairs for pair in source_pairs(rule, folder)] + [
-        pair for rule in source.rows for pair in row_pairs(rule, _rows(folder, rule.file))
+        pair for rule in source.rows for pair in row_pairs(rule, read_rows(data_file(folder, rule.file)))
     ]
 
 
@@ -112,7 +112,7 @@ def source_pairs(rule: PairRule, folder: Path) -> list[Pair]:
     """
     joined = _joined(rule.join, folder) if rule.join else {}
     kept = []
-    for number, row in enumerate(_rows(folder, rule.file), start=1):
+    for number, row in enumerate(read_rows(data_file(folder, rule.file)), start=1):
         if not _wanted(row, rule.where, rule.where_not):
             continue
         fields: dict[str, Any] = dict(row)
@@ -139,13 +139,6 @@ def _thinned(pairs: list[Pair], most: int) -> list[Pair]:
     return [pair for number, pair in enumerate(pairs) if number in kept]
 
 
-def _rows(folder: Path, name: str) -> Iterator[Mapping[str, object]]:
-    path = folder / name
-    if not path.is_file():
-        raise UsageError(f"no file '{name}' in '{folder.name}'; name the folder that holds the public data with --data")
-    return read_rows(path)
-
-
 def _wanted(row: Mapping[str, object], where: Mapping[str, tuple[str, ...]], where_not: Mapping[str, tuple[str, ...]]) -> bool:
     from fnmatch import fnmatchcase
 
@@ -156,7 +149,7 @@ def _wanted(row: Mapping[str, object], where: Mapping[str, tuple[str, ...]], whe
 
 def _joined(join: Join, folder: Path) -> dict[tuple[str, ...], Mapping[str, object]]:
     found: dict[tuple[str, ...], Mapping[str, object]] = {}
-    for row in _rows(folder, join.file):
+    for row in read_rows(data_file(folder, join.file)):
         if _wanted(row, join.where, {}):
             found.setdefault(tuple(_plain(row.get(there)) for there in join.on.values()), row)
     return found

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.errors import UsageError
 from core.text import content_terms, normalize
-from core.training.pairs import Pair, read_rows, split_by_entity
+from core.training.pairs import Pair, read_rows
 from core.types import Language
 
 _SENTENCE = re.compile(r"(?<![^\s])[A-Z][^.!?\n]{50,240}[.!?](?=\s|$)")
@@ -52,8 +52,6 @@ def read_spans(path: Path, *, splits: Sequence[str] = ()) -> list[SpanExample]:
         UsageError: the file is missing or damaged, or a row lacks a field.
     """
     found = []
-    if not path.is_file():
-        raise UsageError(f"no file '{path.name}'; name the folder that holds the public data with --data")
     for number, row in enumerate(read_rows(path), start=1):
         if splits and str(row.get("split")) not in splits:
             continue
@@ -85,11 +83,9 @@ def _placed(context: str, answer: str, start: int) -> int:
     return min(places, key=lambda place: abs(place - start), default=-1)
 
 
-def split_spans(examples: Sequence[SpanExample], *, held_out: int, seed: int) -> tuple[list[SpanExample], list[SpanExample]]:
-    """Return what to train on and at least ``held_out`` examples of other documents; see :func:`core.training.pairs.split_by_entity`."""
-    pairs = [Pair(id=str(n), question=f"{example.id} {example.question}", text=example.context, entity=example.group) for n, example in enumerate(examples)]
-    split = split_by_entity(pairs, held_out=held_out, seed=seed)
-    return ([examples[int(pair.id)] for pair in split.train], [examples[int(pair.id)] for pair in split.held_out])
+def split_pair(example: SpanExample) -> Pair:
+    """Return an example as a split reads it: documents are kept whole, and so is what has the same text; equal questions may be asked of two documents."""
+    return Pair(id=example.id, question=f"{example.id} {example.question}", text=example.context, entity=example.group)
 
 
 def cloze_questions(texts: Iterable[tuple[str, str]], *, per_text: int, seed: int) -> Iterator[SpanExample]:

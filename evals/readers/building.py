@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from core.documents.jsonl import Record
 from core.documents.language import detect_language
 from core.documents.sentences import sentence_spans
 from core.errors import UsageError
@@ -19,23 +20,13 @@ from core.types import Frozen, Language
 MAX_QUOTE, MAX_ID, MAX_QUESTION = 4_000, 120, 20_000
 
 
-class SourceDocument(Frozen):
-    """A document, or a page of one, as ``domainkit add`` reads it from a line of JSON; ``id`` is what sources of items name."""
-
-    id: str
-    text: str
-    title: str = ""
-    url: str = ""
-    page: int | None = None
-    lang: Language | None = None
-
-
 class Converted(Frozen):
     """An eval set of another format as this kit has it."""
 
     format: str
     items: tuple[EvalItem, ...]
-    documents: tuple[SourceDocument, ...]
+    documents: tuple[Record, ...]
+    """As ``domainkit add`` reads them; their ``id`` is what sources of items name."""
     notes: tuple[str, ...] = ()
     """What was left out or cut, in words."""
 
@@ -50,7 +41,7 @@ class Builder:
     def __init__(self, format: str) -> None:  # noqa: A002 - the word of the field
         self.format = format
         self._items: list[EvalItem] = []
-        self._documents: dict[tuple[str, int | None], SourceDocument] = {}
+        self._documents: dict[tuple[str, int | None], Record] = {}
         self._ids: Counter[str] = Counter()
         self._left: Counter[str] = Counter()
 
@@ -58,7 +49,7 @@ class Builder:
         """Add a document, once, and return its id: by default the hash of its text."""
         name = (id or hashlib.sha256(text.encode()).hexdigest()[:16])[:400]
         if text.strip():
-            self._documents.setdefault((name, page), SourceDocument(id=name, text=text, title=title[:300], url=url[:2_000], page=page, lang=lang))
+            self._documents.setdefault((name, page), Record(id=name, text=text, title=title[:300], url=url[:2_000], page=page, lang=lang))
         return name
 
     def leave(self, why: str) -> None:

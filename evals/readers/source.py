@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UsageError
+from core.training.pairs import json_rows, read_rows
 
 MAX_BYTES = 1024**3
 """Unpacked; a larger file is refused rather than read."""
@@ -64,12 +63,25 @@ class Source:
         return Source((self.path if self.path.is_dir() else self.path.parent) / name)
 
     @cached_property
+    def whole(self) -> Any:
+        """The value of a ``.json`` file; None for rows, which some files of that name hold."""
+        if self._kind() != ".json":
+            return None
+        text = self._text
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            if _is_object(text.strip().partition("\n")[0]):
+                return None
+            raise UsageError(f"'{self.path.name}' is not JSON: {error}") from error
+
+    @cached_property
     def _text(self) -> str:
         try:
             with gzip.open(self.path, "rb") if self.path.suffix == ".gz" else self.path.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
-        except (OSError, EOFError, gzip.BadGzipFile) as error:
-            raise UsageError(f"cannot read '{self.path.name}': {getattr(error, 'strerror', None) or error}") from error
+        except (OSError, EOFError) as error:
+            raise UsageError(f"cannot read '{self.path.name}': {error.strerror if isinstance(error, OSError) and error.strerror else error}") from error
         if len(data) > MAX_BYTES:
             raise UsageError(f"'{self.path.name}' is larger than {MAX_BYTES // 1024**2} MB; split it")
         try:
@@ -77,31 +89,14 @@ class Source:
         except UnicodeDecodeError as error:
             raise UsageError(f"'{self.path.name}' is not UTF-8 text") from error
 
-    @cached_property
-    def whole(self) -> Any:
-        """The file's JSON where it is one object or array over several lines, or the only one; None where it is rows."""
-        if self.path.is_dir() or self._kind() == "csv":
-            return None
-        head = self._text.lstrip()[:1]
-        lines = self._text.strip().split("\n", 2)
-        if head not in {"{", "["} or (head == "{" and len(lines) > 1 and _is_object(lines[0])):
-            return None
-        if head == "{" and self._kind() == "jsonl":
-            return None
-        try:
-            return json.loads(self._text)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"'{self.path.name}' is not JSON: {error}") from error
-
     def _kind(self) -> str:
-        stem = self.path.name.removesuffix(".gz")
-        return stem.rpartition(".")[2].lower()
+        return "" if self.path.is_dir() else Path(self.path.name.removesuffix(".gz")).suffix.lower()
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Yield where a row stands, for errors, and the row: of JSON lines, a CSV or tab-separated table, or an array of objects.
 
         Raises:
-            UsageError: a line is not a JSON object.
+            UsageError: a line is not a JSON object, or the file cannot be read.
         """
         if isinstance(self.whole, list):
             for number, row in enumerate(self.whole, start=1):
@@ -109,22 +104,9 @@ class Source:
                     raise UsageError(f"{self.path.name}, entry {number}: not an object")
                 yield f"{self.path.name}, entry {number}", row
             return
-        if self._kind() in {"csv", "tsv"}:
-            csv.field_size_limit(10_000_000)
-            table = csv.DictReader(io.StringIO(self._text, newline=""), delimiter="\t" if self._kind() == "tsv" else ",")
-            for number, row in enumerate(table, start=2):
-                yield f"{self.path.name}:{number}", {str(key): value for key, value in row.items() if key is not None}
-            return
-        for number, line in enumerate(self._text.split("\n"), start=1):
-            if not line.strip():
-                continue
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"{self.path.name}:{number}: not JSON") from error
-            if not isinstance(found, dict):
-                raise UsageError(f"{self.path.name}:{number}: not an object")
-            yield f"{self.path.name}:{number}", found
+        lines = json_rows(self._text.split("\n"), name=self.path.name) if self._kind() == ".json" else read_rows(self.path)
+        for number, row in enumerate(lines, start=1):
+            yield f"{self.path.name}:{number}", row
 
     def sample(self) -> Sample:
         """Return what the format is told by."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
@@ -56,3 +58,30 @@ def shown(at: AppTest) -> str:
 
 def labels(at: AppTest) -> list[str]:
     return [button.label for button in at.button]
+
+
+STONES_RECIPE = """
+task = "retrieval"
+leaks = "refuse"
+[[data]]
+file = "things.jsonl"
+valid = 12
+test = 12
+[training]
+rank = 2
+alpha = 4
+targets = ["query"]
+learning_rate = 0.02
+batch = 8
+steps = {steps}
+warmup = 1
+validate_every = 2
+patience = 1000
+"""
+
+
+def write_stones(path: Path) -> None:
+    """Write sixty questions about stones, each with its answer, to train on."""
+    colours = "red blue green grey black white pink brown".split()
+    rows = [{"question": f"What colour is stone {n}?", "answer": f"Stone {n} is {colours[n % 8]}.", "focus": f"stone {n}"} for n in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")

@@ -16,28 +16,11 @@ from core.settings import ROOT, get_settings
 from core.training.checkpoint import read_progress
 from core.training.running import holder
 from tests.ui.conftest import App
-from tests.ui.helpers import labels, shown
+from tests.ui.helpers import STONES_RECIPE as RECIPE
+from tests.ui.helpers import labels, shown, write_stones
 from ui import training_jobs
 from ui.components import adapter
 from ui.components.training import minutes_left
-
-RECIPE = """
-task = "retrieval"
-[[data]]
-file = "things.jsonl"
-valid = 12
-test = 12
-[training]
-rank = 2
-alpha = 4
-targets = ["query"]
-learning_rate = 0.02
-batch = 8
-steps = {steps}
-warmup = 1
-validate_every = 2
-patience = 1000
-"""
 
 
 @pytest.fixture
@@ -46,9 +29,7 @@ def own(built_home: Path, garden: Domain, tmp_path: Path, monkeypatch: pytest.Mo
     folder = Path(shutil.copytree(garden.folder, tmp_path / "own" / "garden"))
     (folder / "adapter").mkdir()
     (folder / "adapter" / "recipe.toml").write_text(RECIPE.format(steps=4), "utf-8")
-    colours = "red blue green grey black white pink brown".split()
-    rows = [{"question": f"What colour is stone {n}?", "answer": f"Stone {n} is {colours[n % 8]}.", "focus": f"stone {n}"} for n in range(60)]
-    (tmp_path / "things.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    write_stones(tmp_path / "things.jsonl")
     monkeypatch.setenv("DOMAINKIT_DOMAINS", str(folder))
     get_settings.cache_clear()
     return Domain(manifest=garden.manifest, folder=folder, door="test")

@@ -12,34 +12,16 @@ from command_line import CommandLine, command_line
 
 from core.library import Library
 from core.registry import Domain
-
-RECIPE = """
-task = "retrieval"
-leaks = "refuse"
-[[data]]
-file = "things.jsonl"
-valid = 12
-test = 12
-[training]
-rank = 2
-alpha = 4
-targets = ["query"]
-learning_rate = 0.02
-batch = 8
-steps = 4
-warmup = 1
-validate_every = 2
-"""
+from tests.ui.helpers import STONES_RECIPE as RECIPE
+from tests.ui.helpers import write_stones
 
 
 @pytest.fixture
 def cli(tmp_path: Path, home: Path, garden: Domain, garden_library: Library) -> CommandLine:
     """A command line whose home and domain folder the test may change, beside some things to train on."""
     folder = Path(shutil.copytree(garden.folder, tmp_path / "garden"))
-    colours = "red blue green grey black white pink brown".split()
-    rows = [{"question": f"What colour is stone {n}?", "answer": f"Stone {n} is {colours[n % 8]}.", "focus": f"stone {n}"} for n in range(60)]
-    (tmp_path / "things.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    (tmp_path / "recipe.toml").write_text(RECIPE, "utf-8")
+    write_stones(tmp_path / "things.jsonl")
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(steps=4), "utf-8")
     return command_line(tmp_path / "home", home=home, garden=Domain(manifest=garden.manifest, folder=folder, door="test"), library=garden_library)
 
 
@@ -80,15 +62,13 @@ def test_run_stopped_while_it_encodes_goes_on_where_it_was(cli: CommandLine, tmp
 @pytest.mark.slow
 def test_search_writes_the_best_into_the_recipe_and_goes_on(cli: CommandLine, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(RECIPE + "[search]\nlearning_rate = {low = 0.001, high = 0.05, log = true}\n", "utf-8")
+    recipe.write_text(RECIPE.format(steps=4) + "[search]\nlearning_rate = {low = 0.001, high = 0.05, log = true}\n", "utf-8")
     arguments = ("train", "retrieval", "garden", "--recipe", str(recipe), "--data", str(tmp_path), "--out", str(tmp_path / "run"))
     found = cli(*arguments, "--search", "2", "--json").json
     assert len(found["trials"]) == 2 and found["goal"] == "mrr_at_10" and found["trials"][0]["values"] == {"learning_rate": 0.02}
     assert not list((tmp_path / "run").glob("trial-*/report.json")) and len(list((tmp_path / "run").glob("texts-*.vectors"))) > 0
     again = cli(*arguments, "--search", "2")
-    assert (
-        again.code == 0 and "stays as it is" in again.out if not found["written"] else "written into recipe.toml" in again.out or "stays as it is" in again.out
-    )
+    assert again.code == 0 and "stays as it is" in again.out  # the best of the two is in the recipe, and there is no third
     refused = cli(*arguments, "--search", "2", "--install")
     assert refused.code == 2 and "train with them, and --install, afterwards" in refused.advice
 

@@ -72,7 +72,7 @@ def train(
     from core.training.plan import read_plan
     from core.training.report_page import write_report_page
     from core.training.running import claim, telling
-    from core.training.search import Limits, search
+    from core.training.search import Limits, SearchReport, search
     from core.training.tasks import training_task
 
     settings = get_settings()
@@ -97,23 +97,17 @@ def train(
         raise UsageError("--search writes the best hyperparameters into the recipe; train with them, and --install, afterwards")
     if trials and not os.access(path, os.W_OK):
         raise UsageError(f"--search writes into '{path.name}', which cannot be written; name a copy with --recipe")
-    report, tried = None, None
     items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
     with output.progress(f"train {found.name if found else task}", quiet=as_json) as progress, stop_at_interrupt() as stop, claim(folder):
         context = RunContext(
             domain=found, domains=tuple(registry.domains.values()), folder=folder, sources=SOURCES, data=data or Path(), settings=settings, items=items,
             progress=telling(folder, progress), stop=stop, command=f"domainkit train {task} {found.name if found else f'--recipe {path.name}'}",
         )  # fmt: skip
-        if trials:
-            tried = search(chosen, plan, path, context, limits=Limits(trials=trials, minutes=minutes))
-        else:
-            report = chosen.run(plan, context)
-    if (tried if trials else report) is None:
-        raise typer.Exit(130)
-    if tried is not None:
-        show_search(tried, path, as_json=as_json)
-        return
+        report = search(chosen, plan, path, context, limits=Limits(trials=trials, minutes=minutes)) if trials else chosen.run(plan, context)
     if report is None:
+        raise typer.Exit(130)
+    if isinstance(report, SearchReport):
+        show_search(report, path, as_json=as_json)
         return
     page = write_report_page(folder, report)
     if install and found is not None:

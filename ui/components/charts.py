@@ -20,13 +20,6 @@ OTHERS = (("#b7791f", "#0f766e", "#9b4d96"), ("#d9a441", "#5fc7bb", "#c58bc0"))
 """Colours of series beside the accent, for the light and for the dark theme."""
 
 
-def metric_label(metric: str, lang: Language) -> str:
-    """Return a metric's name as people read it; the name itself where there is no word for it."""
-    from evals.titles import metric_title
-
-    return metric_title(metric, lang)
-
-
 def series_colors(domain: Domain) -> tuple[str, ...]:
     """Return the colours of series for the theme in use: the domain's accent, a grey, then the others, what is furthest from the accent first."""
     dark = st.context.theme.type == "dark"
@@ -37,9 +30,10 @@ def series_colors(domain: Domain) -> tuple[str, ...]:
 def score_rows(scores: Sequence[Score], *, lower: bool, lang: Language) -> list[dict[str, Any]]:
     """Return scores over all items and by language as the rows of a chart: those where lower is better, or the others."""
     from evals.report import score_rows as rows
+    from evals.titles import metric_title
 
     return [
-        row | {"metric": metric_label(row["metric"], lang), "slice": text_or(f"slice.{row['slice']}", lang, row["slice"])} for row in rows(scores, lower=lower)
+        row | {"metric": metric_title(row["metric"], lang), "slice": text_or(f"slice.{row['slice']}", lang, row["slice"])} for row in rows(scores, lower=lower)
     ]
 
 

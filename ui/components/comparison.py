@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from core.types import Language
-from ui.components import charts, html
+from ui.components import html
 from ui.components.failures import turner
 from ui.i18n import text
 
@@ -31,7 +31,7 @@ def show_comparison(found: Comparison, lang: Language) -> None:
 
 
 def _changes(found: Comparison, lang: Language) -> None:
-    from evals.titles import in_order
+    from evals.titles import in_order, metric_title
 
     moved = [change for change in found.changes if change.better or change.worse]
     if not moved:
@@ -39,7 +39,7 @@ def _changes(found: Comparison, lang: Language) -> None:
         return
     rows = [
         {
-            text("evaluate.metric", lang): charts.metric_label(change.metric, lang),
+            text("evaluate.metric", lang): metric_title(change.metric, lang),
             text("evaluate.before", lang): f"{change.a:.3f}",
             text("evaluate.now", lang): f"{change.b:.3f}",
             text("evaluate.interval", lang): f"{change.low:+.3f} … {change.high:+.3f}",

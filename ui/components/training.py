@@ -83,9 +83,7 @@ def _progress(found: Standing, lang: Language) -> None:
 def _curves(found: Standing, domain: Domain, lang: Language) -> None:
     if found.state is None:
         return
-    state = found.state
-    trace = state.trace or tuple(enumerate(state.losses, start=state.step - len(state.losses) + 1) if not state.history else ())
-    pictures = list(curve_rows(state.history, trace=trace).values())
+    pictures = list(curve_rows(found.state.history, trace=found.state.trace).values())
     titles = [text("training.loss", lang), *(text("training.validation", lang) for _ in pictures[1:])]
     columns = st.columns(2, gap="large")
     for number, (title, rows) in enumerate(zip(titles, pictures, strict=True)):

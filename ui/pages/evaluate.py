@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,11 @@ from core.reporting.charts import line_chart
 from core.types import Language
 from ui import state
 from ui.app import show
-from ui.components import build, charts, chrome, html
+from ui.components import charts, chrome, html
 from ui.components.comparison import show_comparison
 from ui.components.confidence import show_confidence
 from ui.components.failures import show_failures
+from ui.components.page import begin
 from ui.i18n import text
 
 if TYPE_CHECKING:
@@ -96,19 +96,21 @@ def _over_time(runs: list[RunSummary], chosen: Run, domain: Domain, lang: Langua
     same = [run for run in map(_load, reversed(runs[:KEPT])) if run.config.get("items_sha256") == chosen.config.get("items_sha256")]
     if len(same) < 2:
         return
+    from evals.titles import metric_title
+
     html.section(text("evaluate.over_time", lang))
     html.show(html.tag("p", text("evaluate.over_time_hint", lang), cls="dk-small dk-quiet"))
     for metric, column in zip(OVER_TIME, st.columns(2, gap="large"), strict=True):
         rows = [
             {
                 "x": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(run.created_at)), "y": score.value, "low": score.low, "high": score.high,
-                "series": charts.metric_label(metric, lang), "hint": f"{score.value:.1%} · {run.id[-4:]}",
+                "series": metric_title(metric, lang), "hint": f"{score.value:.1%} · {run.id[-4:]}",
             }
             for run in same
             if (score := run.score(metric)) is not None
         ]  # fmt: skip
         with column:
-            html.show(html.tag("p", charts.metric_label(metric, lang), cls="dk-side-source"))
+            html.show(html.tag("p", metric_title(metric, lang), cls="dk-side-source"))
             chart = line_chart(rows, x=" ", y=" ", colors=charts.series_colors(domain), points=True, percent=True, time=True, height=170)
             charts.show(chart, key=f"chart.time.{metric}")
 
@@ -152,19 +154,11 @@ def _report(run: Run, summary: RunSummary, lang: Language) -> None:
 
 def render() -> None:
     """Show the page."""
-    view = state.view()
-    lang, domain = view.lang, view.domain
+    domain = begin("evaluate.title", intro="evaluate.intro", needs="evals.runner")
     if domain is None:
-        html.show(html.card("calm", symbol="folder_off", title=text("frame.no_domains", lang)))
         return
-    html.heading(text("evaluate.title", lang), domain.manifest.title.get(lang))
-    html.show(html.tag("p", text("evaluate.intro", lang), cls="dk-lead"))
-    if importlib.util.find_spec("evals.runner") is None:
-        html.show(html.card("calm", symbol="extension_off", title=text("evaluate.missing", lang)))
-        return
-    if not build.ready(domain, view.settings):
-        build.missing_library(domain, view.settings, lang)
-        return
+    view = state.view()
+    lang = view.lang
     from evals.runs import list_runs
 
     if eval_files(domain.folder, domain.manifest):

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from ui import state
 from ui.app import show
-from ui.components import build, documents, html, uploads
+from ui.components import documents, html, uploads
+from ui.components.page import begin
 from ui.i18n import text
 
 
 def render() -> None:
     """Show the page."""
-    view = state.view()
-    lang, domain = view.lang, view.domain
+    domain = begin("library.title")
     if domain is None:
-        html.show(html.card("calm", symbol="folder_off", title=text("frame.no_domains", lang)))
         return
-    html.heading(text("library.title", lang), domain.manifest.title.get(lang))
-    library = state.library(domain)
-    if not build.ready(domain, view.settings):
-        build.missing_library(domain, view.settings, lang)
-        return
+    view = state.view()
+    lang, library = view.lang, state.library(domain)
     rows = library.documents()
     documents.show_counts(library, rows, lang)
     documents.show_search(domain, rows, lang)

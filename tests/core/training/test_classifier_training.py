@@ -18,9 +18,10 @@ from core.eval_items import EvalItem
 from core.registry import Domain
 from core.settings import Settings
 from core.training.classifier import Classifier, ClassifierRecipe, Labelled, balanced, majority
-from core.training.classifier_run import ClassifierPlan, LabelledData, _held, gather, run_classifier
+from core.training.classifier_run import ClassifierPlan, LabelledData, _pair, gather, run_classifier
 from core.training.context import RunContext
 from core.training.loop import put
+from core.training.parting import Amounts, divided
 from core.training.plan import read_plan
 
 RECIPE = ClassifierRecipe(method="full", learning_rate=3e-3, batch=16, steps=60, warmup=4, validate_every=20, patience=50, max_tokens=16, seed=1)
@@ -110,16 +111,17 @@ def test_trial_looks_at_nothing_that_is_held_out(base: Path, data: Path, surroun
 def test_groups_and_equal_texts_are_never_parted(rows: list[tuple[int, str]], number: int) -> None:
     examples = [Labelled(id=str(n), text=f"{text} {n if text != 'g' else ''}", label=text[0], group=f"g{group}") for n, (group, text) in enumerate(rows)]
     try:
-        rest, held = _held(examples, number, seed=0)
+        parts = divided(examples, Amounts(test=number), _pair, seed=0)
     except UsageError:
         return
+    rest, held = parts.train, parts.test
     assert len(held) >= number and {one.id for one in (*rest, *held)} == {one.id for one in examples}
     assert not {one.group for one in rest} & {one.group for one in held} and not {one.text for one in rest} & {one.text for one in held}
 
 
 def test_examples_that_an_eval_item_asks_are_refused_or_dropped(base: Path, data: Path, surroundings: Callable[..., RunContext]) -> None:
     item = EvalItem(id="asked", question="it is red number 0")
-    with pytest.raises(CheckFailed, match=r"1 example\(s\) are asked by eval sets"):
+    with pytest.raises(CheckFailed, match=r"1 training question\(s\) are asked by eval sets \(things.jsonl-\d+ asks what asked asks\)"):
         gather(plan(base), surroundings(items=(item,)))
     parts = gather(plan(base).model_copy(update={"leaks": "drop"}), surroundings(items=(item,)))
     assert parts.counts[0].leaks == 1 and "it is red number 0" not in {one.text for one in (*parts.train, *parts.valid, *parts.test)}

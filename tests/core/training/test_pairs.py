@@ -52,7 +52,7 @@ def test_read_pairs_takes_the_columns_it_is_told(tmp_path: Path) -> None:
         ("a.jsonl", b"", "holds no pair"),
         ("a.csv", b"question,answer\n\xff\xfe,x\n", "cannot be read"),
         ("a.jsonl.gz", b"no gzip", "cannot be read"),
-        ("a.parquet", b"", "read from .jsonl or .csv"),
+        ("a.parquet", b"", "read from .jsonl, .csv or .tsv"),
     ],
 )
 def test_read_pairs_says_in_one_line_what_is_wrong(tmp_path: Path, name: str, content: bytes, reason: str) -> None:

@@ -17,10 +17,11 @@ from core.errors import CheckFailed, UsageError
 from core.eval_items import EvalItem
 from core.settings import Settings
 from core.training.context import RunContext
+from core.training.parting import Amounts, divided
 from core.training.plan import read_plan
 from core.training.reader import ReaderModel, ReaderRecipe, best_span
 from core.training.reader_run import ReaderPlan, best_sentence, run_reader
-from core.training.spans import SpanExample, cloze_questions, read_spans, split_spans, unanswerable
+from core.training.spans import SpanExample, cloze_questions, read_spans, split_pair, unanswerable
 
 pytestmark = pytest.mark.usefixtures("home")
 THINGS = "cat dog bird fish tree bread moon rain salt iron gold wool".split()
@@ -152,8 +153,8 @@ def test_unanswerable_question_stands_before_a_text_without_its_answer() -> None
 
 def test_documents_are_parted_whole() -> None:
     made = [SpanExample(id=str(n), group=f"g{n // 3}", question=f"q{n}", context=f"c{n}") for n in range(30)]
-    train, held = split_spans(made, held_out=6, seed=0)
-    assert not {one.group for one in train} & {one.group for one in held} and len(held) >= 6
+    parts = divided(made, Amounts(test=6), split_pair, seed=0)
+    assert not {one.group for one in parts.train} & {one.group for one in parts.test} and len(parts.test) >= 6
 
 
 def test_best_sentence_shares_the_rarest_words_with_the_question() -> None:

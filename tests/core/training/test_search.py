@@ -248,11 +248,19 @@ def test_switch_is_searched_as_one() -> None:
 
 
 def test_poor_trials_are_given_up_early(toy: TrainingTask, runs: Runs, recipe: Path, context: RunContext) -> None:
-    recipe.write_text(RECIPE.replace("low = 1e-3, high = 0.1, log = true", "choices = [0.01, 0.011, 0.012, 0.013, 0.1]").replace("0.05", "0.01"))
-    found = search(toy, plan(recipe), recipe, context, limits=Limits(trials=25))
-    assert found is not None and not found.written and found.best.values == {"learning_rate": 0.01}
-    late = [one for one in found.trials if one.number > 5 and one.values["learning_rate"] == 0.1]
-    assert all(one.state == "pruned" or one.score is not None for one in late)
+    found = search(toy, plan(recipe), recipe, context, limits=Limits(trials=20))
+    assert found is not None
+    given_up = [one for one in found.trials if one.state == "pruned"]
+    assert given_up and all(one.number > 4 and one.score is None for one in given_up)
+    finished = [state.finished for folder in context.folder.glob("trial-*") if (state := read_progress(folder)) is not None]
+    assert finished.count(False) == len(given_up) and found.best.state == "complete"
+
+
+def test_recipe_that_is_best_as_it_is_stays(toy: TrainingTask, runs: Runs, recipe: Path, context: RunContext) -> None:
+    text = RECIPE.replace("low = 1e-3, high = 0.1, log = true", "choices = [0.01, 0.011, 0.1]").replace("0.05", "0.01")
+    recipe.write_text(text, "utf-8")
+    found = search(toy, plan(recipe), recipe, context, limits=Limits(trials=9))
+    assert found is not None and not found.written and found.best.values == {"learning_rate": 0.01} and recipe.read_text("utf-8") == text
 
 
 @pytest.mark.parametrize(
