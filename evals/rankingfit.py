@@ -56,7 +56,7 @@ def judge_candidates(domain: Domain, lang: Language, variant: Variant, *, settin
     encoder = Encoder(compiled_folder(settings))
     library = Library(library_folder(settings, domain.name), encoder_id=encoder.id)
     adapter = find_adapter(domain, settings)
-    learned_from = trained_on(domain) if adapter is not None else frozenset()
+    learned_from = trained_on(domain)
     strangers = Retriever(library, encoder, tuned=query_encoder(adapter, settings))
     base = Retriever(library, encoder)
     questions = library.questions(lang)
@@ -83,9 +83,9 @@ def judge_candidates(domain: Domain, lang: Language, variant: Variant, *, settin
 
 
 def trained_on(domain: Domain) -> frozenset[str]:
-    """Return the names of the files of training questions that a domain's adapter learned from, as its card states them."""
-    card = json.loads((domain.folder / domain.manifest.paths.adapter / CARD).read_text("utf-8"))
-    return frozenset(card.get("own_files") or ())
+    """Return the names of the files of training questions that a domain's adapter learned from, as its card states them; none without a card."""
+    path = domain.folder / domain.manifest.paths.adapter / CARD
+    return frozenset(json.loads(path.read_text("utf-8")).get("own_files") or ()) if path.is_file() else frozenset()
 
 
 def _some(questions: Sequence[StoredQuestion], limit: int) -> list[StoredQuestion]:

@@ -97,11 +97,13 @@ def start(domain: Domain, settings: Settings, *, data: str) -> None:
     threading.Thread(target=process.wait, daemon=True).start()
 
 
-def discard(domain: Domain, settings: Settings) -> None:
-    """Delete a run that does not run, so that the next begins anew."""
+def set_aside(domain: Domain, settings: Settings) -> None:
+    """Move a run that stands still aside, so that the next begins anew; the one before the last is deleted."""
     folder = folder_of(domain, settings)
-    if holder(folder) is None:
-        shutil.rmtree(folder, ignore_errors=True)
+    if holder(folder) is None and folder.exists():
+        before = folder.with_name(f"{TASK}-before")
+        shutil.rmtree(before, ignore_errors=True)
+        folder.rename(before)
 
 
 def ask_to_stop(domain: Domain, settings: Settings) -> bool:

@@ -115,6 +115,7 @@ def test_training_is_started_stopped_resumed_and_put_into_the_domain(app: App, o
     assert "holds a run with other data, base or recipe" in shown(drawn(at))
     at.button(key="training.again").click().run()
     until(lambda: (folder / "report.html").is_file() and holder(folder) is None)
+    assert read_progress(folder.with_name("retrieval-before")) is not None  # the run that was given up is set aside, not lost
     assert "Finished" in shown(drawn(at)) and "Recall@1" in shown(at)
 
     at.button(key="training.install").click().run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import streamlit as st
 
@@ -156,15 +157,13 @@ def _controls(found: Standing, domain: Domain, settings: Settings, lang: Languag
             training_jobs.start(domain, settings, data=data.strip())
             _await(domain, settings)
         if (begun or finished) and st.button(text("training.again", lang), icon=":material/restart_alt:", key="training.again"):
-            training_jobs.discard(domain, settings)
+            training_jobs.set_aside(domain, settings)
             training_jobs.start(domain, settings, data=data.strip())
             _await(domain, settings)
 
 
 def _await(domain: Domain, settings: Settings) -> None:
     """Draw the page anew when the process that was started holds its folder, or has ended."""
-    import time
-
     for _ in range(100):
         found = training_jobs.standing(domain, settings)
         if found.running or found.error:
