@@ -69,6 +69,15 @@ class CorpusSplit:
     """Held-out texts left out because the training texts hold them too."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CorpusParts:
+    """Texts to learn from, those that a checkpoint is chosen by, and those that the result is measured on, of different documents."""
+
+    train: tuple[CorpusText, ...]
+    valid: tuple[CorpusText, ...]
+    test: tuple[CorpusText, ...]
+
+
 def corpus_texts(entry: CorpusData, *, domains: Sequence[Domain], data: Path, seed: int) -> list[CorpusText]:
     """Return an entry's texts.
 
@@ -123,18 +132,23 @@ def _row_text(entry: CorpusData, document: str, text: str) -> CorpusText:
     return CorpusText(document=f"{entry.name}/{document}", text=text, lang=detect_language(text[:2_000]))
 
 
-def split_texts(texts: Sequence[CorpusText], *, share: float, seed: int) -> CorpusSplit:
+def split_texts(texts: Sequence[CorpusText], *, share: float, seed: int, left: int = 1) -> CorpusSplit:
     """Hold out a share of the documents; a held-out text that the training texts hold too, word for word, is left out.
 
+    Args:
+        texts: all of them.
+        share: of the documents to hold out, at least one.
+        seed: draws the documents.
+        left: documents that stay at least.
+
     Raises:
-        UsageError: fewer than two documents.
+        UsageError: fewer than ``left`` + 1 documents.
     """
-    documents = sorted({text.document for text in texts})
-    if len(documents) < 2:
-        raise UsageError("pre-training needs at least two documents, one of them to measure on")
-    held = {name for name in documents if _draw(name, seed) < share} or {documents[0]}
-    if len(held) == len(documents):
-        held.discard(documents[-1])
+    documents = sorted({text.document for text in texts}, key=lambda name: (_draw(name, seed), name))
+    if len(documents) <= left:
+        raise UsageError("pre-training needs at least three documents: to learn from, to choose a checkpoint by, and to measure on")
+    drawn = sum(_draw(name, seed) < share for name in documents)
+    held = set(documents[: min(max(1, drawn), len(documents) - left)])
     train = [text for text in texts if text.document not in held]
     asked = [(text, _shingles(text.text)) for text in texts if text.document in held]
     wanted = set[int]().union(*(mine for _, mine in asked))
@@ -143,6 +157,23 @@ def split_texts(texts: Sequence[CorpusText], *, share: float, seed: int) -> Corp
     if not kept:
         raise UsageError("every held-out text is a copy of a training text; add documents or another seed")
     return CorpusSplit(train=tuple(train), held_out=tuple(kept), copies=len(asked) - len(kept))
+
+
+def part_texts(texts: Sequence[CorpusText], *, test: float, valid: float, seed: int) -> CorpusParts:
+    """Part texts by document: first those to measure on, then of the rest those to choose by; copies are left out as in :func:`split_texts`.
+
+    Args:
+        texts: all of them.
+        test: share of the documents that the result is measured on.
+        valid: share of the other documents that a checkpoint is chosen by.
+        seed: draws the documents.
+
+    Raises:
+        UsageError: fewer than three documents, or nothing but copies to hold out.
+    """
+    measured = split_texts(texts, share=test, seed=seed, left=2)
+    chosen = split_texts(measured.train, share=valid, seed=seed + 1)
+    return CorpusParts(train=chosen.train, valid=chosen.held_out, test=measured.held_out)
 
 
 def _draw(name: str, seed: int) -> float:

@@ -185,8 +185,8 @@ class PretrainingTask(ModelTask):
 
     model: LanguageModel
     train: Blocks
-    held_out: Mapping[str, Blocks]
-    """By language."""
+    valid: Mapping[str, Blocks]
+    """What a checkpoint is chosen by, by language."""
     goal: str = "perplexity"
 
     def loss(self, number: int) -> Any:
@@ -195,8 +195,8 @@ class PretrainingTask(ModelTask):
         return loss / max(1, tokens)
 
     def validate(self) -> dict[str, float]:
-        """Return the perplexity of the held-out texts, together and by language."""
-        found = {name: self.model.measure(rows) for name, rows in self.held_out.items()}
+        """Return the perplexity of the validation texts, together and by language."""
+        found = {name: self.model.measure(rows) for name, rows in self.valid.items()}
         together = perplexity(sum(nats for nats, _ in found.values()), sum(tokens for _, tokens in found.values()))
         parts = {f"perplexity_{name}": round(perplexity(*one), 6) for name, one in found.items()} if len(found) > 1 else {}
         return {"perplexity": round(together, 6)} | parts

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from core.encoder import base_folder, sha256_file
 from core.errors import ModelError, UsageError
 from core.training.context import RunContext
-from core.training.corpora import CorpusData, CorpusSplit, CorpusText, corpus_texts, split_texts
+from core.training.corpora import CorpusData, CorpusParts, CorpusText, corpus_texts, part_texts
 from core.training.loop import Trained, ended_run, fingerprint, put, run
 from core.training.model_files import save_model
 from core.training.pretraining import (
@@ -49,7 +49,9 @@ class PretrainingPlan(Frozen):
     decoder: DecoderShape = DecoderShape()
     data: tuple[CorpusData, ...] = Field(min_length=1)
     held_out: float = Field(default=0.1, gt=0, lt=0.9)
-    """Share of the documents that the model never sees."""
+    """Share of the documents that the result is measured on: neither training nor the choice of a checkpoint sees them."""
+    valid: float = Field(default=0.1, gt=0, lt=0.9)
+    """Share of the other documents that the checkpoint is chosen by."""
     training: PretrainingRecipe = PretrainingRecipe()
 
     @model_validator(mode="after")
@@ -61,7 +63,7 @@ class PretrainingPlan(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class _Gathered:
-    split: CorpusSplit
+    parts: CorpusParts
     counts: tuple[DataCount, ...]
 
 
@@ -77,27 +79,24 @@ def run_pretraining(plan: PretrainingPlan, context: RunContext) -> TrainingRepor
     found = _gather(plan, context)
     base = _base(plan, context)
     context.progress("preparing the model", 0, 0)
-    model = prepare(plan, found.split.train, base)
+    model = prepare(plan, found.parts.train, base)
     base_sha256 = sha256_file(base / "model.safetensors") if base else ""
-    texts = [f"{text.document}\0{text.text}" for text in (*found.split.train, *found.split.held_out)]
+    texts = [f"{text.document}\0{text.text}" for text in (*found.parts.train, *found.parts.valid)]
     stated = fingerprint(plan.training, plan.decoder.model_dump_json() if base is None else base_sha256, *texts)
     context.progress("cutting blocks", 0, 0)
-    blocks: dict[str, Blocks] = {
-        str(lang): to_blocks([text for text in found.split.held_out if text.lang == lang], model.tokenizer, block=plan.training.block, objective=plan.training.objective)
-        for lang in sorted({text.lang for text in found.split.held_out})
-    }  # fmt: skip
-    before = {lang: model.measure(rows) for lang, rows in blocks.items() if not context.trial}
-    opening = _samples(model, found.split.held_out) if not context.trial else []
-    trained = ended_run(context.folder, stated, goal=PretrainingTask.goal) or _train(plan, context, model, found.split, blocks, stated)
+    test = {} if context.trial else _blocks(found.parts.test, model)
+    before = {lang: model.measure(rows) for lang, rows in test.items()}
+    opening = [] if context.trial else _samples(model, found.parts.test)
+    trained = ended_run(context.folder, stated, goal=PretrainingTask.goal) or _train(plan, context, model, found.parts, stated)
     if trained is None or not trained.finished or context.trial:
         return None
     put(dict(model.model.named_parameters()), trained.tensors)
     context.progress("measuring", 0, 0)
-    after = {lang: model.measure(rows) for lang, rows in blocks.items()}
-    figures = _figures(before, after, found.split.held_out, blocks, objective=plan.training.objective)
+    after = {lang: model.measure(rows) for lang, rows in test.items()}
+    figures = _figures(before, after, found.parts.test, test, objective=plan.training.objective)
     samples = tuple(
         Sample(input=one.input, expected=one.expected, before=one.after, after=two.after)
-        for one, two in zip(opening, _samples(model, found.split.held_out), strict=True)
+        for one, two in zip(opening, _samples(model, found.parts.test), strict=True)
     )
     facts = {
         "command": context.command, "recipe": plan.model_dump(mode="json"), "base": base.name if base else "", "base_sha256": base_sha256,
@@ -119,19 +118,19 @@ def _gather(plan: PretrainingPlan, context: RunContext) -> _Gathered:
     for entry in plan.data:
         context.progress(f"reading {entry.name}", 0, 0)
         found.append((entry, corpus_texts(entry, domains=context.domains, data=context.data, seed=plan.training.seed)))
-    split = split_texts([text for _, texts in found for text in texts], share=plan.held_out, seed=plan.training.seed)
-    train, held_out = ({id(text) for text in part} for part in (split.train, split.held_out))
+    parts = part_texts([text for _, texts in found for text in texts], test=plan.held_out, valid=plan.valid, seed=plan.training.seed)
+    members = [{id(text) for text in part} for part in (parts.train, parts.valid, parts.test)]
     counts = []
     for entry, texts in found:
-        numbers = [sum(id(text) in part for text in texts) for part in (train, held_out)]
+        train, valid, test = (sum(id(text) in part for text in texts) for part in members)
         digest = hashlib.sha256("".join(f"{text.document}\0{text.text}\0" for text in texts).encode()).hexdigest()
         counts.append(
             DataCount(
-                name=entry.name, license="the domains' own" if entry.articles else entry.license, attribution=entry.attribution, train=numbers[0],
-                valid=0, test=numbers[1], leaks=len(texts) - sum(numbers), sha256=digest,
+                name=entry.name, license="the domains' own" if entry.articles else entry.license, attribution=entry.attribution, train=train,
+                valid=valid, test=test, leaks=len(texts) - train - valid - test, sha256=digest,
             )
         )  # fmt: skip
-    return _Gathered(split=split, counts=tuple(counts))
+    return _Gathered(parts=parts, counts=tuple(counts))
 
 
 def _base(plan: PretrainingPlan, context: RunContext) -> Path | None:
@@ -179,10 +178,18 @@ def prepare(plan: PretrainingPlan, train: Sequence[CorpusText], base: Path | Non
     return LanguageModel(model=model.to(accelerator.device).eval(), tokenizer=tokenizer, recipe=recipe, accelerator=accelerator, new=new)
 
 
-def _train(plan: PretrainingPlan, context: RunContext, model: LanguageModel, split: CorpusSplit, held_out: dict[str, Blocks], stated: str) -> Trained | None:
-    rows = to_blocks(split.train, model.tokenizer, block=plan.training.block, objective=plan.training.objective)
-    task = PretrainingTask(model=model, train=rows, held_out=held_out)
+def _train(plan: PretrainingPlan, context: RunContext, model: LanguageModel, parts: CorpusParts, stated: str) -> Trained | None:
+    rows = to_blocks(parts.train, model.tokenizer, block=plan.training.block, objective=plan.training.objective)
+    task = PretrainingTask(model=model, train=rows, valid=_blocks(parts.valid, model))
     return run(task, plan.training, folder=context.folder, stated=stated, progress=context.progress, stop=context.stop)
+
+
+def _blocks(texts: Sequence[CorpusText], model: LanguageModel) -> dict[str, Blocks]:
+    """Return the blocks of texts by language."""
+    return {
+        str(lang): to_blocks([text for text in texts if text.lang == lang], model.tokenizer, block=model.recipe.block, objective=model.recipe.objective)
+        for lang in sorted({text.lang for text in texts})
+    }
 
 
 def _figures(
