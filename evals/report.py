@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from core.errors import UsageError
 from core.reporting.charts import interval_chart, line_chart, reliability_chart
 from core.reporting.page import picture, render_page
 from core.training.checkpoint import write_whole
@@ -27,12 +28,19 @@ def write_report(folder: Path, run: Run, *, verdict: Verdict | None = None, comp
     """Write a run's report into a folder and return its path.
 
     Args:
-        folder: where ``report.html`` goes.
+        folder: where ``report.html`` goes; made when it is not there.
         run: what it is about.
         verdict: of the gate, where it was asked.
         comparison: with the baseline, where there is one.
+
+    Raises:
+        UsageError: the folder cannot be made or written.
     """
     path = folder / REPORT
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write into '{folder.name}' ({error.strerror}); name another folder") from error
     write_whole(path, report_page(run, verdict=verdict, comparison=comparison).encode())
     return path
 

@@ -244,7 +244,12 @@ def test_eval_compares_runs_gates_against_one_and_writes_junit(cli: CommandLine,
     assert (second / "gate.json").is_file() and "<testcase" in (tmp_path / "j.xml").read_text()
     found = cli("eval", "garden", "--compare", str(first), str(second), "--json").json
     assert (found["items"], found["flips"], found["changed"]) == (4, [], [])
-    assert "no item flipped" in cli("eval", "garden", "--compare", str(first), str(second)).out
+    said = cli("eval", "garden", "--compare", str(first), str(second), "--out", str(tmp_path / "new" / "page"))
+    assert "no item flipped" in said.out and "report.html" in said.out
+    page = (tmp_path / "new" / "page" / "report.html").read_text()
+    assert "<h2>Against " in page
+    (tmp_path / "file").write_text("")
+    assert "cannot write into 'file'" in cli("eval", "garden", "--compare", str(first), str(second), "--out", str(tmp_path / "file")).advice
 
 
 def test_pack_is_unpacked_elsewhere_and_answers(cli: CommandLine, tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def evaluate(
     set_file: Annotated[Path | None, typer.Option("--set", help="A file of eval items instead of the domain's own.")] = None,
     split: Annotated[str, typer.Option("--split", help="dev, test or all.")] = "test",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="About how many items, spread over the set.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; by default under DOMAINKIT_HOME/runs.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run; by default under DOMAINKIT_HOME/runs. With --compare: where to write report.html.")
+    ] = None,
     profile: Annotated[str, typer.Option("--profile", help="embedded, local or server.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=32, help="Questions asked at a time.")] = 1,
@@ -65,7 +67,7 @@ def evaluate(
     settings = profile_settings(profile)
     found = discover(settings).get(domain)
     if compare is not None:
-        show_comparison(found, settings, compare, as_json=as_json)
+        show_comparison(found, settings, compare, out=out, as_json=as_json)
         return
     if set_file is not None and split == "test":
         chosen = "all"
@@ -122,17 +124,21 @@ def show_run(run: Run, verdict: Verdict | None) -> None:
         output.say("  gate: passed" + (f" against {verdict.baseline}" if verdict.baseline else ""))
 
 
-def show_comparison(domain: Domain, settings: Settings, names: tuple[str, str], *, as_json: bool) -> None:
-    """Print what flipped between two runs, with the paired tests."""
+def show_comparison(domain: Domain, settings: Settings, names: tuple[str, str], *, out: Path | None, as_json: bool) -> None:
+    """Print what flipped between two runs, with the paired tests; write it as a page too where a folder is named."""
     from evals.comparison import compare
+    from evals.report import write_report
     from evals.runs import find_run, load_run
 
     one, two = (load_run(find_run(settings, domain.name, name)) for name in names)
     found = compare(one, two)
+    page = write_report(out, two, comparison=found) if out is not None else None
     if as_json:
         output.emit(found.model_dump(mode="json"))
         return
     _say_comparison(found)
+    if page is not None:
+        output.say(f"  report: {page}")
 
 
 def _say_comparison(found: Comparison) -> None:
