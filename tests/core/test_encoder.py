@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.documents.sentences import sentence_spans
-from core.encoder import FORMAT, CompiledEncoder, Encoder, PassageText, base_folder, compiled_folder
+from core.encoder import TEXTS_AT_ONCE, FORMAT, CompiledEncoder, Encoder, PassageText, base_folder, compiled_folder
 from core.encoder_compile import ensure_compiled
 from core.errors import IntegrityError, ModelError
 from core.settings import Settings
@@ -74,6 +74,16 @@ def test_encode_of_nothing_is_empty(encoder: Encoder) -> None:
 def test_encode_in_full_precision_does_not_depend_on_its_batch(exact: Encoder) -> None:
     alone = np.concatenate([exact.encode([text]) for text in TEXTS])
     assert np.abs(exact.encode(TEXTS) - alone).max() < 1e-4
+
+
+def test_encode_of_many_takes_few_at_once_and_keeps_their_order(exact: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    states = exact._states
+    monkeypatch.setattr(exact, "_states", lambda encodings: sizes.append(len(encodings)) or states(encodings))
+    many = [TEXTS[n % len(TEXTS)] for n in range(2 * TEXTS_AT_ONCE + 5)]
+    vectors = exact.encode(many)
+    assert sizes == [TEXTS_AT_ONCE, TEXTS_AT_ONCE, 5]
+    assert np.abs(vectors - np.concatenate([exact.encode([text]) for text in many])).max() < 1e-4
 
 
 def test_encode_in_int8_depends_little_on_its_batch(encoder: Encoder) -> None:
