@@ -199,6 +199,10 @@ class Encoder:
             vectors[chosen] = self._pool(*self._states([encodings[n] for n in chosen]))
         return vectors
 
+    def encode_each(self, texts: Sequence[str]) -> Vectors:
+        """Encode texts one by one, as questions are when they are asked: int8 vectors depend a little on what else is in a pass."""
+        return np.concatenate([np.zeros((0, self.dimension), dtype=np.float32), *(self.encode([text]) for text in texts)])
+
     def encode_passages(self, passages: Sequence[PassageText]) -> list[PassageVectors]:
         """Encode passages; each sentence's vector is the mean of its tokens' states in the passage's own pass (late chunking).
 

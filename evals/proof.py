@@ -145,9 +145,9 @@ def _matrix(asked: Mapping[str, Sought], encoder: Encoder, encoders: Mapping[str
     for name, found in asked.items():
         if not found.questions:
             continue
-        base = reciprocal_ranks(encoder.encode(found.questions), found)
+        base = reciprocal_ranks(encoder.encode_each(found.questions), found)
         for adapter, tuned in encoders.items():
-            value = reciprocal_ranks(tuned.encode(found.questions), found)
+            value = reciprocal_ranks(tuned.encode_each(found.questions), found)
             test = paired_test(base.tolist(), value.tolist())
             cells.append(
                 Cell(

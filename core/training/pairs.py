@@ -32,6 +32,7 @@ class Pair:
     question: str
     text: str
     entity: str
+    """One thing a line."""
 
 
 class Columns(Frozen):
@@ -171,7 +172,8 @@ def _connected(pairs: Sequence[Pair]) -> list[int]:
 
     first: dict[tuple[str, str], int] = {}
     for number, pair in enumerate(pairs):
-        for key in (("entity", pair.entity), ("question", normalize(pair.question)), ("text", pair.text)):
+        about = [("entity", line) for line in pair.entity.split("\n")]
+        for key in (*about, ("question", normalize(pair.question)), ("text", pair.text)):
             other = first.setdefault(key, number)
             parent[root(number)] = root(other)
     return [root(number) for number in range(len(pairs))]

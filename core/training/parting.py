@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from core.errors import CheckFailed
 from core.eval_items import EvalItem
+from core.text import normalize
 from core.training.pairs import Pair, find_leaks, split_by_entity
 from core.types import Frozen
 
@@ -82,6 +83,27 @@ def divided(examples: Sequence[E], amounts: Amounts, pair: Callable[[E], Pair], 
     rest, test = _held(examples, amounts.test, pair, seed=seed)
     rest, valid = _held(rest, amounts.valid, pair, seed=seed)
     return Parts(train=drawn(rest, amounts.limit, seed=seed), valid=valid, test=test)
+
+
+def apart(parts: Sequence[Parts[E]], pair: Callable[[E], Pair]) -> list[Parts[E]]:
+    """Leave out of each entry's training part what asks a question or has a text that any entry holds out, and out of validation what is tested.
+
+    A split keeps one entry's parts apart; two entries may ask the same question.
+    """
+    tested = _said(one for part in parts for one in map(pair, part.test))
+    chosen = _said(one for part in parts for one in map(pair, part.valid))
+    held = tested | chosen
+    return [
+        Parts(
+            train=[one for one in part.train if not _said([pair(one)]) & held], valid=[one for one in part.valid if not _said([pair(one)]) & tested],
+            test=part.test,
+        )
+        for part in parts
+    ]  # fmt: skip
+
+
+def _said(pairs: Iterable[Pair]) -> set[tuple[str, str]]:
+    return {said for pair in pairs for said in (("question", normalize(pair.question)), ("text", pair.text))}
 
 
 def drawn(examples: Sequence[E], limit: int, *, seed: int) -> list[E]:

@@ -16,10 +16,10 @@ from core.ingest import header_of
 from core.library import Library
 from core.training.context import RunContext
 from core.training.pairs import Columns, Pair, read_pairs
-from core.training.parting import Amounts, Leaks, divided, without_leaks
+from core.training.parting import Amounts, Leaks, Parts, apart, divided, without_leaks
 from core.training.report import DataCount
 from core.training.retrieval import RetrievalRecipe
-from core.training.sources import all_pairs, read_source
+from core.training.sources import DataSource, all_pairs, read_source
 from core.types import LANGUAGES, Frozen, Language
 
 _T = TypeVar("_T", bound=BaseModel)
@@ -79,6 +79,17 @@ class Assembled:
     """Questions whose vectors are to stay."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What an entry of a plan came to."""
+
+    entry: DataEntry
+    source: DataSource | None
+    parts: Parts[Pair]
+    leaks: int
+    sha256: str
+
+
 def read_plan(text: str, schema: type[_T]) -> _T:
     """Read a plan or a recipe; what it says of a search is for :mod:`core.training.search` to read.
 
@@ -128,11 +139,7 @@ def assemble(plan: RetrievalPlan, context: RunContext, *, library: Library) -> A
     Raises:
         CheckFailed: an eval item asks what a pair asks and the plan says to refuse. UsageError: data is missing or too little.
     """
-    train: list[Pair] = []
-    valid: list[Pair] = []
-    test: list[Pair] = []
-    anchors: list[str] = []
-    counts = []
+    found: list[_Found] = []
     for entry in plan.data:
         context.progress(f"reading {entry.name}", 0, 0)
         source = read_source(context.sources / f"{entry.set}.toml") if entry.set else None
@@ -141,22 +148,25 @@ def assemble(plan: RetrievalPlan, context: RunContext, *, library: Library) -> A
         else:
             pairs = own_pairs(library, entry.languages, entry.files) if entry.own else read_pairs(context.data / entry.file, columns=entry.columns)
         kept, leaks = without_leaks(entry.name, pairs, _itself, items=context.items, leaks=plan.leaks)
-        found = divided(kept, entry, _itself, seed=plan.training.seed)
-        if entry.anchor:
-            anchors += [pair.question for pair in found.train]
-        else:
-            train, valid, test = train + found.train, valid + found.valid, test + found.test
         digest = hashlib.sha256("".join(f"{pair.question}\0{pair.text}\0" for pair in pairs).encode()).hexdigest()
-        counts.append(
-            DataCount(
-                name=entry.name, license=source.license if source else entry.license or ("the domain's own" if entry.own else ""),
-                attribution=source.attribution if source else entry.attribution, url=source.url if source else "", train=len(found.train), valid=len(found.valid),
-                test=len(found.test), leaks=leaks, sha256=digest,
-            )
-        )  # fmt: skip
+        found.append(_Found(entry=entry, source=source, parts=divided(kept, entry, _itself, seed=plan.training.seed), leaks=leaks, sha256=digest))
+    learned = [one for one in found if not one.entry.anchor]
+    parts = dict(zip(map(id, learned), apart([one.parts for one in learned], _itself), strict=True))
+    train, valid, test = ([pair for part in parts.values() for pair in getattr(part, name)] for name in ("train", "valid", "test"))
+    anchors = [pair.question for one in found if one.entry.anchor for pair in one.parts.train]
+    counts = tuple(_count(one, parts.get(id(one), one.parts)) for one in found)
     if not train or not valid:
         raise UsageError("the recipe leaves no pairs to train on or none to validate on; state `valid` for at least one data entry")
-    return Assembled(train=tuple(train), valid=tuple(valid), test=tuple(test), counts=tuple(counts), anchors=tuple(dict.fromkeys(anchors)))
+    return Assembled(train=tuple(train), valid=tuple(valid), test=tuple(test), counts=counts, anchors=tuple(dict.fromkeys(anchors)))
+
+
+def _count(found: _Found, parts: Parts[Pair]) -> DataCount:
+    entry, source = found.entry, found.source
+    return DataCount(
+        name=entry.name, license=source.license if source else entry.license or ("the domain's own" if entry.own else ""),
+        attribution=source.attribution if source else entry.attribution, url=source.url if source else "", train=len(parts.train), valid=len(parts.valid),
+        test=len(parts.test), leaks=found.leaks, sha256=found.sha256,
+    )  # fmt: skip
 
 
 def _itself(pair: Pair) -> Pair:

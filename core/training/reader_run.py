@@ -100,8 +100,10 @@ def gather(plan: ReaderPlan, context: RunContext) -> ReaderParts:
                 sha256=digest,
             )
         )  # fmt: skip
-    contexts = {example.context for part in test.values() for example in part}
-    train = [one for one in train if one.context not in contexts and (not one.answers or max(one.starts) >= 0)]
+    tested = {example.context for part in test.values() for example in part}
+    valid = [one for one in valid if one.context not in tested]  # two files may hold the same text
+    held = tested | {one.context for one in valid}
+    train = [one for one in train if one.context not in held and (not one.answers or max(one.starts) >= 0)]
     if not train or not valid:
         raise UsageError("the recipe leaves no questions to train on or none to validate on; state `valid` for at least one data entry")
     return ReaderParts(train=tuple(train), valid=tuple(valid), test=test, counts=tuple(counts))

@@ -125,8 +125,8 @@ def measure(found: Assembled, *, encoder: Encoder, tuned: Encoder, texts: Encode
     chosen = sorted(random.Random(seed).sample(range(len(found.test)), min(questions, len(found.test))))
     asked = [found.test[n].question for n in chosen]
     wanted = [right[n] for n in chosen]
-    before = question_ranks(encoder.encode(asked), wanted, data.vectors)
-    after = question_ranks(tuned.encode(asked), wanted, data.vectors)
+    before = question_ranks(encoder.encode_each(asked), wanted, data.vectors)
+    after = question_ranks(tuned.encode_each(asked), wanted, data.vectors)
     sets = np.array([_set_of(found.test[n]) for n in chosen])
     groups = {"all": np.arange(len(chosen))}
     if len(set(sets.tolist())) > 1:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.documents.sentences import sentence_spans
-from core.encoder import TEXTS_AT_ONCE, FORMAT, CompiledEncoder, Encoder, PassageText, base_folder, compiled_folder
+from core.encoder import FORMAT, TEXTS_AT_ONCE, CompiledEncoder, Encoder, PassageText, base_folder, compiled_folder
 from core.encoder_compile import ensure_compiled
 from core.errors import IntegrityError, ModelError
 from core.settings import Settings
@@ -84,6 +84,11 @@ def test_encode_of_many_takes_few_at_once_and_keeps_their_order(exact: Encoder, 
     vectors = exact.encode(many)
     assert sizes == [TEXTS_AT_ONCE, TEXTS_AT_ONCE, 5]
     assert np.abs(vectors - np.concatenate([exact.encode([text]) for text in many])).max() < 1e-4
+
+
+def test_encode_each_gives_what_a_question_gets_when_it_is_asked(encoder: Encoder) -> None:
+    assert encoder.encode_each(SHORT).tobytes() == b"".join(encoder.encode([text]).tobytes() for text in SHORT)
+    assert encoder.encode_each([]).shape == (0, 384)
 
 
 def test_encode_in_int8_depends_little_on_its_batch(encoder: Encoder) -> None:

@@ -15,6 +15,7 @@ from core.errors import UsageError
 from core.eval_items import EvalItem
 from core.text import normalize
 from core.training.pairs import Columns, Pair, find_leaks, read_pairs, split_by_entity
+from core.training.parting import Parts, apart
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -80,6 +81,35 @@ def test_split_shares_no_entity_question_or_text_and_loses_no_pair(pairs: list[P
         assert not {getattr(p, part) for p in split.train} & {getattr(p, part) for p in split.held_out}
     assert not {normalize(p.question) for p in split.train} & {normalize(p.question) for p in split.held_out}
     assert split == split_by_entity(pairs, held_out=held_out, seed=seed)
+
+
+@given(st.lists(st.sets(st.integers(0, 15), min_size=1, max_size=3), min_size=6, max_size=40), st.integers(1, 4), st.integers(0, 5))
+@examples(max_examples=100, deadline=None)
+def test_split_keeps_together_what_shares_one_of_several_things(about: list[set[int]], held_out: int, seed: int) -> None:
+    pairs = [pair(n, entity="\n".join(f"thing {one}" for one in sorted(things))) for n, things in enumerate(about)]
+    try:
+        split = split_by_entity(pairs, held_out=held_out, seed=seed)
+    except UsageError:
+        return
+    train, held = ({line for one in part for line in one.entity.split("\n")} for part in (split.train, split.held_out))
+    assert held and not train & held
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20), st.integers(0, 20)), max_size=15), min_size=2, max_size=4))
+@examples(max_examples=150, deadline=None)
+def test_entries_of_a_plan_are_kept_apart_and_lose_nothing_else(entries: list[list[tuple[int, int, int]]]) -> None:
+    made = [[(part, pair(n, f"question {q}", f"text {t}")) for n, (part, q, t) in enumerate(rows)] for rows in entries]
+    before = [Parts(**{name: [one for part, one in rows if part == place] for place, name in enumerate(("train", "valid", "test"))}) for rows in made]
+    after = apart(before, lambda one: one)
+
+    def said(name: str) -> set[str]:
+        return {words for part in after for one in getattr(part, name) for words in (one.question, one.text)}
+
+    assert [part.test for part in after] == [part.test for part in before]
+    assert not said("train") & said("valid") and not said("train") & said("test") and not said("valid") & said("test")
+    held = said("valid") | said("test") | {words for part in before for one in part.valid for words in (one.question, one.text)}
+    for old, new in zip(before, after, strict=True):
+        assert all({one.question, one.text} & held for one in old.train if one not in new.train)
 
 
 def test_split_of_one_entity_is_refused() -> None:

@@ -62,6 +62,16 @@ def test_limit_draws_the_same_pairs_each_time(context: Callable[..., RunContext]
     assert len(first.train) == 10 and first == second
 
 
+def test_question_that_one_entry_holds_out_is_not_learned_from_another(context: Callable[..., RunContext], garden_library: Library, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (tmp_path / "things.jsonl").read_text("utf-8").splitlines()]
+    other = [row | {"answer": f"Topic: {row['focus']}.", "focus": str(n)} for n, row in enumerate(rows)]
+    (tmp_path / "topics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in other), "utf-8")
+    both = assemble(plan(data=[{"file": "things.jsonl", "valid": 6, "test": 8}, {"file": "topics.jsonl"}]), context(), library=garden_library)
+    held = {pair.question for pair in (*both.valid, *both.test)}
+    assert len(held) == 14 and not held & {pair.question for pair in both.train}
+    assert [count.train for count in both.counts] == [26, 26]
+
+
 def test_own_pairs_are_the_training_questions_beside_what_the_encoder_reads(garden_library: Library) -> None:
     (pair,) = own_pairs(garden_library, ("en", "zh"), ())
     assert pair.question == "best time of year to put tulips in"

@@ -20,7 +20,7 @@ from core.training.context import RunContext
 from core.training.parting import Amounts, divided
 from core.training.plan import read_plan
 from core.training.reader import ReaderModel, ReaderRecipe, best_span
-from core.training.reader_run import ReaderPlan, best_sentence, run_reader
+from core.training.reader_run import ReaderPlan, best_sentence, gather, run_reader
 from core.training.spans import SpanExample, cloze_questions, read_spans, split_pair, unanswerable
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -84,6 +84,15 @@ def test_question_that_an_eval_item_asks_is_refused(bert: Path, rows: Path, tmp_
     plan = read_plan(RECIPE.format(base=bert, steps=20).replace('"drop"', '"refuse"'), ReaderPlan)
     with pytest.raises(CheckFailed, match="are asked by eval sets"):
         run_reader(plan, context_of(rows, tmp_path / "run", items=(EvalItem(id="x", question="what is red"),)))
+
+
+def test_text_that_one_file_is_measured_on_is_neither_learned_nor_chosen_by(bert: Path, rows: Path, tmp_path: Path) -> None:
+    lines = rows.read_text().splitlines(keepends=True)
+    (rows.parent / "measured.jsonl").write_text("".join(lines[:120]))
+    recipe = RECIPE.format(base=bert, steps=1).replace("test = 30\n", '[[data]]\nfile = "measured.jsonl"\ntest_only = true\n')
+    parts = gather(read_plan(recipe, ReaderPlan), context_of(rows, tmp_path / "run"))
+    train, valid, test = ({one.context for one in part} for part in (parts.train, parts.valid, parts.test["measured"]))
+    assert train and valid and test and not train & valid and not train & test and not valid & test
 
 
 def test_long_text_is_read_in_windows_that_overlap(bert: Path) -> None:

@@ -41,6 +41,11 @@ def test_templates_are_filled_from_the_row(folder: Path) -> None:
     assert (first.id, first.question, first.text, first.entity) == ("terms:1", "What is yield?", "what a bond pays", "terms:bonds")
 
 
+def test_entity_is_one_thing_a_line(folder: Path) -> None:
+    first, *_ = source_pairs(rule(entity="{book}\nPage {page}\n{kind}"), folder)
+    assert first.entity == "terms:bonds\nterms:page a"
+
+
 def test_rows_are_kept_by_value_and_left_out_by_pattern(folder: Path) -> None:
     assert [pair.question for pair in source_pairs(rule(where={"book": ["bonds"]}), folder)] == ["What is yield?", "What is par?"]
     assert [pair.question for pair in source_pairs(rule(where_not={"kind": ["preface", "key *"]}), folder)] == ["What is yield?"]
