@@ -181,17 +181,13 @@ class Encoder:
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode texts on their own (queries, whole sentences).
 
-        Many are encoded in turn, those of like length together: a thousand long ones at once would take some 20 GB.
+        Many are encoded in turn, those of like length together: a thousand long ones at once took 17 GB.
 
         Returns:
             ``(n, d)`` float32, unit norm; an empty text gives the vector of the two special tokens.
         """
-        if not texts:
-            return np.zeros((0, self.dimension), dtype=np.float32)
         _, tokenizer = self._load()
         encodings = tokenizer.encode_batch(list(texts))
-        if len(encodings) <= TEXTS_AT_ONCE:
-            return self._pool(*self._states(encodings))
         order = sorted(range(len(encodings)), key=lambda n: len(encodings[n].ids))
         vectors = np.empty((len(encodings), self.dimension), dtype=np.float32)
         for at in range(0, len(order), TEXTS_AT_ONCE):
@@ -201,7 +197,7 @@ class Encoder:
 
     def encode_each(self, texts: Sequence[str]) -> Vectors:
         """Encode texts one by one, as questions are when they are asked: int8 vectors depend a little on what else is in a pass."""
-        return np.concatenate([np.zeros((0, self.dimension), dtype=np.float32), *(self.encode([text]) for text in texts)])
+        return np.array([self.encode([text])[0] for text in texts], dtype=np.float32).reshape(-1, self.dimension)
 
     def encode_passages(self, passages: Sequence[PassageText]) -> list[PassageVectors]:
         """Encode passages; each sentence's vector is the mean of its tokens' states in the passage's own pass (late chunking).

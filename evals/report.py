@@ -37,11 +37,12 @@ def write_report(folder: Path, run: Run, *, verdict: Verdict | None = None, comp
         UsageError: the folder cannot be made or written.
     """
     path = folder / REPORT
+    page = report_page(run, verdict=verdict, comparison=comparison).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, page)
     except OSError as error:
         raise UsageError(f"cannot write into '{folder.name}' ({error.strerror}); name another folder") from error
-    write_whole(path, report_page(run, verdict=verdict, comparison=comparison).encode())
     return path
 
 

@@ -172,7 +172,7 @@ def part_texts(texts: Sequence[CorpusText], *, test: float, valid: float, seed: 
         UsageError: fewer than three documents, or nothing but copies to hold out.
     """
     measured = split_texts(texts, share=test, seed=seed, left=2)
-    chosen = split_texts(measured.train, share=valid, seed=seed + 1)
+    chosen = split_texts(measured.train, share=valid, seed=seed + 1)  # by the same draw none of the rest would be below the share
     return CorpusParts(train=chosen.train, valid=chosen.held_out, test=measured.held_out)
 
 

@@ -32,7 +32,8 @@ class Pair:
     question: str
     text: str
     entity: str
-    """One thing a line."""
+    about: tuple[str, ...] = ()
+    """Further things that it is about: a split keeps each of them whole too."""
 
 
 class Columns(Frozen):
@@ -172,8 +173,7 @@ def _connected(pairs: Sequence[Pair]) -> list[int]:
 
     first: dict[tuple[str, str], int] = {}
     for number, pair in enumerate(pairs):
-        about = [("entity", line) for line in pair.entity.split("\n")]
-        for key in (*about, ("question", normalize(pair.question)), ("text", pair.text)):
+        for key in (*(("entity", name) for name in (pair.entity, *pair.about)), ("question", normalize(pair.question)), ("text", pair.text)):
             other = first.setdefault(key, number)
             parent[root(number)] = root(other)
     return [root(number) for number in range(len(pairs))]

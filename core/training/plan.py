@@ -150,14 +150,20 @@ def assemble(plan: RetrievalPlan, context: RunContext, *, library: Library) -> A
         kept, leaks = without_leaks(entry.name, pairs, _itself, items=context.items, leaks=plan.leaks)
         digest = hashlib.sha256("".join(f"{pair.question}\0{pair.text}\0" for pair in pairs).encode()).hexdigest()
         found.append(_Found(entry=entry, source=source, parts=divided(kept, entry, _itself, seed=plan.training.seed), leaks=leaks, sha256=digest))
-    learned = [one for one in found if not one.entry.anchor]
-    parts = dict(zip(map(id, learned), apart([one.parts for one in learned], _itself), strict=True))
-    train, valid, test = ([pair for part in parts.values() for pair in getattr(part, name)] for name in ("train", "valid", "test"))
-    anchors = [pair.question for one in found if one.entry.anchor for pair in one.parts.train]
-    counts = tuple(_count(one, parts.get(id(one), one.parts)) for one in found)
+    train: list[Pair] = []
+    valid: list[Pair] = []
+    test: list[Pair] = []
+    anchors: list[str] = []
+    counts = []
+    for one, parts in zip(found, apart([one.parts for one in found], _itself), strict=True):
+        if one.entry.anchor:  # teaches no answer, and may ask what is held out
+            anchors += [pair.question for pair in one.parts.train]
+        else:
+            train, valid, test = train + parts.train, valid + parts.valid, test + parts.test
+        counts.append(_count(one, one.parts if one.entry.anchor else parts))
     if not train or not valid:
         raise UsageError("the recipe leaves no pairs to train on or none to validate on; state `valid` for at least one data entry")
-    return Assembled(train=tuple(train), valid=tuple(valid), test=tuple(test), counts=counts, anchors=tuple(dict.fromkeys(anchors)))
+    return Assembled(train=tuple(train), valid=tuple(valid), test=tuple(test), counts=tuple(counts), anchors=tuple(dict.fromkeys(anchors)))
 
 
 def _count(found: _Found, parts: Parts[Pair]) -> DataCount:

@@ -25,7 +25,7 @@ from core.training.context import RunContext
 from core.training.loop import Trained, ended_run, fingerprint, put, run
 from core.training.model_files import save_model
 from core.training.pairs import Pair, data_file, read_rows
-from core.training.parting import Amounts, Leaks, divided, without_leaks
+from core.training.parting import Amounts, Leaks, apart, divided, without_leaks
 from core.training.reader import Read, ReaderModel, ReaderRecipe, ReaderTask
 from core.training.report import DataCount, Figure, Sample, TrainingReport, save_report
 from core.training.spans import SpanExample, cloze_questions, read_spans, split_pair, unanswerable
@@ -78,15 +78,19 @@ def gather(plan: ReaderPlan, context: RunContext) -> ReaderParts:
     Raises:
         CheckFailed: an eval item asks what a question asks and the plan says to refuse. UsageError: data is missing or too little.
     """
-    train: list[SpanExample] = []
-    valid: list[SpanExample] = []
-    test: dict[str, list[SpanExample]] = {}
-    counts = []
+    read = []
+    divisions = []
     for entry in plan.data:
         context.progress(f"reading {Path(entry.file).name}", 0, 0)
         examples = _examples(entry, context.data, seed=plan.training.seed)
         kept, leaks = without_leaks(entry.file, examples, _asked, items=context.items, leaks=plan.leaks)
-        found = divided(kept, entry, split_pair, seed=plan.training.seed)
+        read.append((entry, examples, leaks))
+        divisions.append(divided(kept, entry, split_pair, seed=plan.training.seed))
+    train: list[SpanExample] = []
+    valid: list[SpanExample] = []
+    test: dict[str, list[SpanExample]] = {}
+    counts = []
+    for (entry, examples, leaks), found in zip(read, apart(divisions, split_pair), strict=True):
         rest = found.train + unanswerable(found.train, share=entry.unanswerable, seed=plan.training.seed)
         judged = found.valid + unanswerable(found.valid, share=entry.unanswerable, seed=plan.training.seed)
         train, valid = train + rest, valid + judged
@@ -100,10 +104,7 @@ def gather(plan: ReaderPlan, context: RunContext) -> ReaderParts:
                 sha256=digest,
             )
         )  # fmt: skip
-    tested = {example.context for part in test.values() for example in part}
-    valid = [one for one in valid if one.context not in tested]  # two files may hold the same text
-    held = tested | {one.context for one in valid}
-    train = [one for one in train if one.context not in held and (not one.answers or max(one.starts) >= 0)]
+    train = [one for one in train if not one.answers or max(one.starts) >= 0]
     if not train or not valid:
         raise UsageError("the recipe leaves no questions to train on or none to validate on; state `valid` for at least one data entry")
     return ReaderParts(train=tuple(train), valid=tuple(valid), test=test, counts=tuple(counts))

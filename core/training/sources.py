@@ -41,7 +41,7 @@ class PairRule(Frozen):
     question: str
     text: str
     entity: str
-    """What a pair is about, one thing a line; a split keeps it whole."""
+    """What a pair is about, one thing a line; a split keeps each of them whole."""
     where: dict[str, tuple[str, ...]] = {}
     """Keep rows whose field is one of these."""
     where_not: dict[str, tuple[str, ...]] = {}
@@ -126,8 +126,8 @@ def source_pairs(rule: PairRule, folder: Path) -> list[Pair]:
             text = text.replace(old, new)
         question, text = " ".join(question.split())[:MAX_CHARS], text.strip()[:MAX_CHARS]
         if len(question.split()) >= rule.least_words and len(text) >= rule.least_chars and text != question:
-            about = "\n".join(f"{rule.name}:{normalize(line)}" for line in entity.splitlines() if line.strip()) or f"{rule.name}:"
-            kept.append(Pair(id=f"{rule.name}:{number}", question=question, text=text, entity=about))
+            first, *more = [f"{rule.name}:{normalize(line)}" for line in entity.splitlines() if line.strip()] or [f"{rule.name}:"]
+            kept.append(Pair(id=f"{rule.name}:{number}", question=question, text=text, entity=first, about=tuple(more)))
     return _thinned(kept, rule.per_text) if rule.per_text else kept
 
 

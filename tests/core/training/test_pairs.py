@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,12 +87,14 @@ def test_split_shares_no_entity_question_or_text_and_loses_no_pair(pairs: list[P
 @given(st.lists(st.sets(st.integers(0, 15), min_size=1, max_size=3), min_size=6, max_size=40), st.integers(1, 4), st.integers(0, 5))
 @examples(max_examples=100, deadline=None)
 def test_split_keeps_together_what_shares_one_of_several_things(about: list[set[int]], held_out: int, seed: int) -> None:
-    pairs = [pair(n, entity="\n".join(f"thing {one}" for one in sorted(things))) for n, things in enumerate(about)]
+    pairs = [
+        replace(pair(n, entity=names[0]), about=names[1:]) for n, things in enumerate(about) for names in [tuple(f"thing {one}" for one in sorted(things))]
+    ]
     try:
         split = split_by_entity(pairs, held_out=held_out, seed=seed)
     except UsageError:
         return
-    train, held = ({line for one in part for line in one.entity.split("\n")} for part in (split.train, split.held_out))
+    train, held = ({name for one in part for name in (one.entity, *one.about)} for part in (split.train, split.held_out))
     assert held and not train & held
 
 
@@ -110,6 +113,7 @@ def test_entries_of_a_plan_are_kept_apart_and_lose_nothing_else(entries: list[li
     held = said("valid") | said("test") | {words for part in before for one in part.valid for words in (one.question, one.text)}
     for old, new in zip(before, after, strict=True):
         assert all({one.question, one.text} & held for one in old.train if one not in new.train)
+        assert all({one.question, one.text} & said("test") for one in old.valid if one not in new.valid)
 
 
 def test_split_of_one_entity_is_refused() -> None:

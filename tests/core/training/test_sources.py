@@ -43,7 +43,7 @@ def test_templates_are_filled_from_the_row(folder: Path) -> None:
 
 def test_entity_is_one_thing_a_line(folder: Path) -> None:
     first, *_ = source_pairs(rule(entity="{book}\nPage {page}\n{kind}"), folder)
-    assert first.entity == "terms:bonds\nterms:page a"
+    assert (first.entity, first.about) == ("terms:bonds", ("terms:page a",))
 
 
 def test_rows_are_kept_by_value_and_left_out_by_pattern(folder: Path) -> None:
