@@ -171,7 +171,7 @@ def _count(found: _Found, parts: Parts[Pair]) -> DataCount:
     return DataCount(
         name=entry.name, license=source.license if source else entry.license or ("the domain's own" if entry.own else ""),
         attribution=source.attribution if source else entry.attribution, url=source.url if source else "", train=len(parts.train), valid=len(parts.valid),
-        test=len(parts.test), leaks=found.leaks, sha256=found.sha256,
+        test=len(parts.test), leaks=found.leaks, held_elsewhere=sum(map(len, (found.parts.train, found.parts.valid))) - len(parts.train) - len(parts.valid), sha256=found.sha256,
     )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ class DataCount(Frozen):
     test: int
     leaks: int = 0
     """Examples left out because an eval item asks what they ask."""
+    held_elsewhere: int = 0
+    """Examples left out because another entry holds their question or text out."""
     sha256: str
     """Of all its examples, in order."""
 

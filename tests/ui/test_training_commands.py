@@ -89,9 +89,30 @@ def test_recipe_becomes_an_adapter_that_is_installed_applied_and_judged(cli: Com
     again = cli(*command).json
     assert again["weights_sha256"] == report["weights_sha256"] and again["seconds"] == report["seconds"]
 
+    measured = ("adapter", "measure", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--data", str(tmp_path))
+    assert cli(*measured, "--json").json["figures"] == card["figures"]  # asked again, without training
+    (tmp_path / "garden" / "adapter" / "card.json").write_text(json.dumps(card | {"figures": []}))
+    assert "recall_at_1" in cli(*measured, "--save").out
+    assert json.loads((tmp_path / "garden" / "adapter" / "card.json").read_text()) == card
+
     answer = cli("ask", "garden", "when do I plant tulips", "--json").json
     assert answer["adapter"].startswith("garden@")
     proof = cli("adapter", "prove", "garden", "--save", "--json")
     # Four steps on stones teach nothing about gardens, and the garden has no dev questions that could show it.
     assert proof.code == 1 and "has no dev questions at home" in proof.advice
     assert json.loads((tmp_path / "garden" / "adapter" / "card.json").read_text())["proof"]["binding"]["modules"] == 6
+
+    # Another file, or other hyperparameters, would hold out what this adapter has learned from.
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(steps=5), "utf-8")
+    assert "states other hyperparameters" in cli(*measured).advice
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(steps=4), "utf-8")
+    path = tmp_path / "things.jsonl"
+    path.write_text(path.read_text() + json.dumps({"question": "What is a pebble?", "answer": "A small stone."}) + "\n")
+    refused = cli(*measured)
+    assert refused.code == 1 and "'things.jsonl' is not the data that its card states" in refused.advice
+
+
+def test_domain_without_an_adapter_has_nothing_to_measure(cli: CommandLine, tmp_path: Path) -> None:
+    assert "no recipe 'recipe.toml'" in cli("adapter", "measure", "garden").advice
+    found = cli("adapter", "measure", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--data", str(tmp_path))
+    assert found.code == 2 and "there is no adapter to measure" in found.advice

@@ -1,14 +1,15 @@
-"""``adapter``: proves that a domain's adapter is applied, wins at home and harms nobody."""
+"""``adapter``: proves that a domain's adapter is applied, wins at home and harms nobody, and measures again what it gains on held-out questions."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.errors import CheckFailed
+from core.errors import CheckFailed, UsageError
 from ui import output
 from ui.commands.answering import DomainArgument, JsonOption
 
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     group = typer.Typer(help="A domain's adapter: what it is bound to and what it changes.", no_args_is_help=True)
     group.command("prove")(prove)
-    group.callback()(lambda: None)
+    group.command("measure")(measure)
     app.add_typer(group, name="adapter")
 
 
@@ -40,13 +41,54 @@ def prove(
     with output.progress(f"prove {found.name}", quiet=as_json) as progress:
         result = proof.prove(found, list(registry.domains.values()), settings=settings, progress=progress)
     if save:
-        save_proof(found.folder / found.manifest.paths.adapter, result)
+        write_into_card(found.folder / found.manifest.paths.adapter, {"proof": result.model_dump(mode="json")})
     if as_json:
         output.emit(result.model_dump(mode="json"))
     else:
         show_proof(result)
     if not result.passed:
         raise CheckFailed(f"adapter of '{found.name}': {'; '.join(result.reasons)}")
+
+
+def measure(
+    domain: DomainArgument,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="The recipe that it was trained by; by default adapter/recipe.toml of the domain.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder of the public data that the recipe names.")] = None,
+    save: Annotated[bool, typer.Option("--save", help="Write the figures into the adapter's card.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask what the recipe held out, with the adapter and without it; trains nothing. Exits 1 when recipe or data are not those of the card."""
+    from core.eval_items import eval_files, read_eval_items
+    from core.registry import discover
+    from core.settings import get_settings
+    from core.training.context import RunContext
+    from core.training.gain import measure_shipped
+    from core.training.plan import RetrievalPlan, read_plan
+    from ui.commands.training import SOURCES, show_figures
+
+    settings = get_settings()
+    registry = discover(settings)
+    found = registry.get(domain)
+    place = found.folder / found.manifest.paths.adapter
+    path = recipe or place / "recipe.toml"
+    if not path.is_file():
+        raise UsageError(f"no recipe '{path.name}' for domain '{found.name}'; name the one that its adapter was trained by with --recipe")
+    plan = read_plan(path.read_text("utf-8"), RetrievalPlan)
+    items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
+    with output.progress(f"measure {found.name}", quiet=as_json) as progress:
+        context = RunContext(
+            domain=found, folder=settings.home / "training" / found.name / "measured", sources=SOURCES, data=data or Path(), settings=settings, items=items,
+            progress=progress, command="",
+        )  # fmt: skip
+        gain = measure_shipped(plan, context)
+    figures = [figure.model_dump(mode="json") for figure in gain.figures]
+    counts = [count.model_dump(mode="json") for count in gain.data]
+    if save:
+        write_into_card(place, {"data": counts, "figures": figures})
+    if as_json:
+        output.emit({"domain": found.name, "data": counts, "figures": figures})
+    else:
+        show_figures(gain.figures)
 
 
 def show_proof(result: Proof) -> None:
@@ -65,10 +107,10 @@ def show_proof(result: Proof) -> None:
     output.say(f"  {'proved' if result.passed else 'NOT proved'} in {result.seconds:.0f} s")
 
 
-def save_proof(folder: Path, result: Proof) -> None:
-    """Write a proof into the card of the adapter that it is of."""
+def write_into_card(folder: Path, facts: Mapping[str, object]) -> None:
+    """Write what was found of an adapter into its card, in place of what it said of the same things."""
     from core.models.adapters import CARD
     from core.training.checkpoint import write_whole
 
-    card = json.loads((folder / CARD).read_text("utf-8")) | {"proof": result.model_dump(mode="json")}
+    card = json.loads((folder / CARD).read_text("utf-8")) | dict(facts)
     write_whole(folder / CARD, (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ from ui import output
 from ui.commands.answering import JsonOption
 
 if TYPE_CHECKING:
-    from core.training.report import TrainingReport
+    from core.training.report import Figure
     from core.training.search import SearchReport
 
 INSTALLED = ("retrieval", "generator")
@@ -119,14 +119,14 @@ def train(
     if as_json:
         output.emit(report.model_dump(mode="json"))
     else:
-        show_report(report)
+        show_figures(report.figures)
         output.say(f"  {report.bytes:,} bytes of weights, {'installed' if install else 'not installed (--install does)'}")
         output.say(f"  report: {page}")
 
 
-def show_report(report: TrainingReport) -> None:
-    """Print a report's figures, before → after."""
-    for figure in report.figures:
+def show_figures(figures: Sequence[Figure]) -> None:
+    """Print figures, before → after."""
+    for figure in figures:
         before = f"{figure.before:.3f} → " if figure.before is not None else ""
         test = f", {figure.better} better, {figure.worse} worse, p = {figure.p:.2g}" if figure.p is not None else ""
         output.say(f"  {figure.group:<14} {figure.metric:<14} {before}{figure.after:.3f}  (n = {figure.n:,}{test})")

@@ -69,7 +69,7 @@ def test_question_that_one_entry_holds_out_is_not_learned_from_another(context: 
     both = assemble(plan(data=[{"file": "things.jsonl", "valid": 6, "test": 8}, {"file": "topics.jsonl"}]), context(), library=garden_library)
     held = {pair.question for pair in (*both.valid, *both.test)}
     assert len(held) == 14 and not held & {pair.question for pair in both.train}
-    assert [count.train for count in both.counts] == [26, 26]
+    assert [(count.train, count.held_elsewhere) for count in both.counts] == [(26, 0), (26, 14)]
 
 
 def test_own_pairs_are_the_training_questions_beside_what_the_encoder_reads(garden_library: Library) -> None:
