@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from core.errors import CheckFailed
 from core.training.checkpoint import Point, RunState, Tensors, checked_progress, read_tensors, write_checkpoint
+from core.training.schedule import LoopRecipe, schedule
 
 TRACED = 200
 """Points of the curve of the loss over a whole run."""
@@ -34,30 +35,6 @@ class Diverged(CheckFailed):
 
     def __init__(self, step: int, what: str) -> None:
         super().__init__(f"training diverged: the {what} is not finite at step {step}; lower learning_rate or clip in the recipe, and train in a new folder")
-
-
-class LoopRecipe(BaseModel):
-    """The hyperparameters that all tasks share, as a recipe's TOML file holds them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    learning_rate: float = Field(default=1e-3, gt=0, le=0.1)
-    weight_decay: float = Field(default=0.01, ge=0, le=1)
-    batch: int = Field(default=128, ge=1, le=4_096)
-    """Examples of one backward pass."""
-    accumulate: int = Field(default=1, ge=1, le=1_024)
-    """Backward passes of one step."""
-    clip: float = Field(default=1.0, gt=0, le=1_000)
-    """Largest norm of the gradient."""
-    steps: int = Field(default=600, ge=1, le=10_000_000)
-    warmup: int = Field(default=30, ge=0, le=1_000_000)
-    """Steps of linear warm-up; linear decay to nothing follows."""
-    validate_every: int = Field(default=0, ge=0, le=1_000_000)
-    """Steps; 0 validates after each epoch."""
-    patience: int = Field(default=5, ge=1, le=1_000)
-    """Validations without a better one after which the run ends."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    seed: int = Field(default=0, ge=0, le=2**31)
 
 
 class Task(Protocol):
@@ -305,23 +282,3 @@ def best_of(history: Sequence[Point], goal: str) -> Point:
 def stalled(history: Sequence[Point], goal: str, patience: int) -> bool:
     """Whether the last ``patience`` validations brought nothing better."""
     return bool(history) and len(history) - 1 - history.index(best_of(history, goal)) >= patience
-
-
-def schedule(step: int, recipe: LoopRecipe) -> float:
-    """Return the share of the learning rate: linear warm-up, then linear decay to nothing."""
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    return max(0.0, (recipe.steps - step) / max(1, recipe.steps - recipe.warmup))
-
-
-def batch(count: int, recipe: LoopRecipe, number: int) -> NDArray[np.int64]:
-    """Return the examples (b,) of a backward pass: each epoch is a permutation that follows from seed and number alone."""
-    size = min(recipe.batch, count)
-    epoch, place = divmod(number, passes(count, recipe))
-    order = np.random.default_rng((recipe.seed, epoch)).permutation(count)
-    return np.asarray(order[place * size : (place + 1) * size], dtype=np.int64)
-
-
-def passes(count: int, recipe: LoopRecipe) -> int:
-    """Return how many backward passes an epoch of ``count`` examples has; what does not fill a batch waits for another epoch."""
-    return max(1, count // min(recipe.batch, count))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from core.training.loop import LoopRecipe
+from core.training.schedule import LoopRecipe
 
 
 class TuningRecipe(LoopRecipe):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.training.loop import batch, passes
+from core.training.schedule import batch, passes
 
 
 @dataclass(frozen=True, kw_only=True)

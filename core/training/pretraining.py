@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.training.corpora import CorpusText
-from core.training.loop import LoopRecipe, autocast
+from core.training.loop import autocast
 from core.training.model_task import ModelTask
 from core.training.quiet import quiet
+from core.training.schedule import LoopRecipe
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 PADDING = -1

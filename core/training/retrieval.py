@@ -20,11 +20,12 @@ from pydantic import Field
 
 from core.encoder import sha256_file
 from core.text import normalize
-from core.training.loop import Progress, Trained, autocast, batch, ended_run, fingerprint, run
+from core.training.loop import Progress, Trained, autocast, ended_run, fingerprint, run
 from core.training.lora import TuningRecipe, dropping, tuned
 from core.training.model_task import ModelTask
 from core.training.pairs import Pair
 from core.training.quiet import quiet
+from core.training.schedule import batch
 
 Vectors = NDArray[np.float32]
 

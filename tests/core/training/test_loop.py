@@ -13,7 +13,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from core.training.checkpoint import Point, read_progress
-from core.training.loop import Diverged, LoopRecipe, Trained, batch, best_of, better, passes, run, schedule, stalled
+from core.training.loop import Diverged, Trained, best_of, better, run, stalled
+from core.training.schedule import LoopRecipe, batch, passes, schedule
 
 RECIPE = LoopRecipe(learning_rate=0.1, weight_decay=0.0, batch=4, steps=30, warmup=0, validate_every=10, patience=100)
 

@@ -17,7 +17,8 @@ from core.errors import CheckFailed, UsageError
 from core.settings import Settings
 from core.training.checkpoint import Point, RunState, read_progress, write_checkpoint
 from core.training.context import RunContext
-from core.training.loop import LoopRecipe, run
+from core.training.loop import run
+from core.training.schedule import LoopRecipe
 from core.training.search import RESULT, Limits, SearchReport, search, with_values
 from core.training.search_space import Range, read_space
 from core.training.tasks import TASKS, TrainingTask, training_task
