@@ -30,6 +30,11 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_bert(tmp_path_factory.mktemp("bert"))
 
 
+@pytest.fixture(scope="module")
+def fresh(bert: Path) -> QueryModel:
+    return QueryModel(bert, RECIPE)
+
+
 def data(*, starts: tuple[str, ...], seed: int = 0) -> TrainingSet:
     """Questions about twelve things; each thing's text has a random direction, which the encoder has to learn."""
     pairs = [Pair(id=f"{start}-{thing}", question=f"{start} {thing}", text=thing, entity=thing) for start in starts for thing in THINGS]
@@ -129,6 +134,16 @@ def test_dropout_follows_from_seed_and_step_and_is_off_in_validation(bert: Path,
 def test_base_vectors_are_those_of_a_fresh_adapter(bert: Path) -> None:
     texts = ["what is the cat", "dog", "why is a tree on the moon"]
     assert np.allclose(base_vectors(bert, texts, max_tokens=64), QueryModel(bert, RECIPE).encode(texts), atol=1e-6)
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=70))
+@examples(max_examples=20, deadline=None)
+def test_vector_of_a_text_does_not_depend_on_what_passes_through_beside_it(fresh: QueryModel, lengths: list[int]) -> None:
+    texts = [" ".join((THINGS * 2)[n % 12 :][:n]) for n in lengths]
+    together = fresh.encode(texts)
+    assert together.shape == (len(texts), 32)
+    alone = {text: fresh.encode([text])[0] for text in set(texts)}
+    np.testing.assert_allclose(together, np.stack([alone[text] for text in texts]), atol=1e-5)
 
 
 def test_run_ends_when_validation_no_longer_gains(bert: Path, tmp_path: Path) -> None:
