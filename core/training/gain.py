@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from core.encoder import Encoder, compiled_folder
 from core.errors import CheckFailed, UsageError
@@ -19,7 +20,7 @@ from core.training.context import RunContext
 from core.training.pairs import Pair
 from core.training.plan import Assembled, RetrievalPlan, assemble
 from core.training.report import DataCount, Figure, Sample, paired_p
-from core.training.retrieval import Vectors, question_ranks, rank_figures, right_rows, training_set
+from core.training.retrieval import RetrievalRecipe, Vectors, question_ranks, rank_figures, right_rows, training_set
 from core.training.text_vectors import TextVectors
 
 SAMPLES = 20
@@ -50,7 +51,7 @@ def measure_shipped(plan: RetrievalPlan, context: RunContext) -> Gain:
     if domain is None or adapter is None:
         raise UsageError("there is no adapter to measure; train one with `domainkit train retrieval DOMAIN`")
     card = json.loads((adapter.folder / CARD).read_text("utf-8"))
-    if card.get("recipe") != plan.training.model_dump(mode="json"):
+    if not _same(card.get("recipe"), plan.training):
         raise CheckFailed(f"adapter of '{domain.name}': its card states other hyperparameters than the recipe; name the recipe that it was trained by")
     encoder = Encoder(compiled_folder(settings))
     found = assemble(plan, context, library=Library(settings.home / "libraries" / domain.name, encoder_id=encoder.id))
@@ -64,6 +65,14 @@ def measure_shipped(plan: RetrievalPlan, context: RunContext) -> Gain:
     context.progress("measuring", 0, 0)
     figures, _ = measure(found, encoder=encoder, tuned=tuned, texts=TextVectors(encoder, context), questions=plan.test_questions, seed=plan.training.seed)
     return Gain(figures=figures, data=found.counts)
+
+
+def _same(stated: object, recipe: RetrievalRecipe) -> bool:
+    """Whether a card states these hyperparameters; what it does not state had no name yet, and its default."""
+    try:
+        return RetrievalRecipe.model_validate(stated) == recipe
+    except ValidationError:
+        return False
 
 
 def measure(found: Assembled, *, encoder: Encoder, tuned: Encoder, texts: Encode, questions: int, seed: int) -> tuple[tuple[Figure, ...], tuple[Sample, ...]]:
