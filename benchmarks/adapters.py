@@ -18,14 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from core.encoder import Encoder, compiled_folder
-from core.eval_items import eval_files, read_eval_items
 from core.ingest import Ingest
 from core.library import Library
 from core.query_adapter import ensure_query_encoder, find_adapter
 from core.registry import discover
 from core.retrieval import Retriever
 from core.settings import ROOT, get_settings
-from core.training.context import RunContext
+from core.training.context import RunContext, every_item
 from core.training.pairs import Pair
 from core.training.plan import RetrievalPlan, assemble, read_plan
 from core.training.retrieval import rank_figures, right_rows, training_set
@@ -38,10 +37,16 @@ def held_out(name: str, data: Path) -> tuple[list[Pair], int, int]:
     registry = discover(settings)
     domain = registry.get(name)
     plan = read_plan((domain.folder / domain.manifest.paths.adapter / "recipe.toml").read_text("utf-8"), RetrievalPlan)
-    items = tuple(item for each in registry.domains.values() for path in eval_files(each.folder, each.manifest) for item in read_eval_items(path))
     encoder = Encoder(compiled_folder(settings))
     context = RunContext(
-        domain=domain, folder=data, sources=ROOT / "data" / "sources", data=data, settings=settings, items=items, command="", progress=lambda *told: None
+        domain=domain,
+        folder=data,
+        sources=ROOT / "data" / "sources",
+        data=data,
+        settings=settings,
+        items=every_item(registry.domains.values()),
+        command="",
+        progress=lambda *told: None,
     )
     found = assemble(plan, context, library=Library(settings.home / "libraries" / name, encoder_id=encoder.id))
     return list(found.test), plan.test_questions, plan.training.seed

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.eval_items import EvalItem
+from core.eval_items import EvalItem, eval_files, read_eval_items
 from core.registry import Domain
 from core.settings import Settings
 
@@ -42,3 +42,8 @@ class RunContext:
     """Whether it is one of a search, judged by its validation: what is held out for the end is not looked at, and nothing is saved but its checkpoints."""
     stop: Callable[[], bool] = lambda: False
     """Asked between steps whether to stop."""
+
+
+def every_item(domains: Iterable[Domain]) -> tuple[EvalItem, ...]:
+    """Return every eval item of domains, for :attr:`RunContext.items`."""
+    return tuple(item for domain in domains for path in eval_files(domain.folder, domain.manifest) for item in read_eval_items(path))

@@ -48,7 +48,8 @@ def measure_shipped(plan: RetrievalPlan, context: RunContext) -> Gain:
     """
     domain, settings = context.domain, context.settings
     adapter = find_adapter(domain, settings) if domain is not None else None
-    if domain is None or adapter is None:
+    tuned = ensure_query_encoder(adapter, settings)
+    if domain is None or adapter is None or tuned is None:
         raise UsageError("there is no adapter to measure; train one with `domainkit train retrieval DOMAIN`")
     card = json.loads((adapter.folder / CARD).read_text("utf-8"))
     if not _same(card.get("recipe"), plan.training):
@@ -61,7 +62,6 @@ def measure_shipped(plan: RetrievalPlan, context: RunContext) -> Gain:
         raise CheckFailed(f"adapter of '{domain.name}': '{strange}' is not the data that its card states; what is held out of it now may have been trained on")
     if not held:
         raise UsageError(f"the recipe of '{domain.name}' holds nothing out; state `test` for at least one data entry and train with it")
-    tuned = ensure_query_encoder(adapter, settings) or encoder
     context.progress("measuring", 0, 0)
     figures, _ = measure(found, encoder=encoder, tuned=tuned, texts=TextVectors(encoder, context), questions=plan.test_questions, seed=plan.training.seed)
     return Gain(figures=figures, data=found.counts)

@@ -29,7 +29,7 @@ from core.training.schedule import batch
 
 Vectors = NDArray[np.float32]
 ALIKE = 32
-"""Texts of like length that pass through the model together on a CPU: a batch of 128 questions, each padded to the longest, costs about twice as much."""
+"""Texts of like length that pass through the model together on a CPU: a batch of 128 questions, each padded to the longest, costs 1.5 to 2 times as much."""
 
 
 class RetrievalRecipe(TuningRecipe):

@@ -58,10 +58,9 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Ask what the recipe held out, with the adapter and without it; trains nothing. Exits 1 when recipe or data are not those of the card."""
-    from core.eval_items import eval_files, read_eval_items
     from core.registry import discover
     from core.settings import get_settings
-    from core.training.context import RunContext
+    from core.training.context import RunContext, every_item
     from core.training.gain import measure_shipped
     from core.training.plan import RetrievalPlan, read_plan
     from ui.commands.training import SOURCES, show_figures
@@ -74,11 +73,10 @@ def measure(
     if not path.is_file():
         raise UsageError(f"no recipe '{path.name}' for domain '{found.name}'; name the one that its adapter was trained by with --recipe")
     plan = read_plan(path.read_text("utf-8"), RetrievalPlan)
-    items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
     with output.progress(f"measure {found.name}", quiet=as_json) as progress:
         context = RunContext(
-            domain=found, folder=settings.home / "training" / found.name / "measured", sources=SOURCES, data=data or Path(), settings=settings, items=items,
-            progress=progress, command="",
+            domain=found, folder=settings.home / "training" / found.name / "measured", sources=SOURCES, data=data or Path(), settings=settings,
+            items=every_item(registry.domains.values()), progress=progress, command="",
         )  # fmt: skip
         gain = measure_shipped(plan, context)
     figures = [figure.model_dump(mode="json") for figure in gain.figures]

@@ -65,11 +65,10 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Fine-tune by a recipe that holds every hyperparameter; an interrupted run goes on where it was."""
-    from core.eval_items import eval_files, read_eval_items
     from core.models.device import emulates_bf16
     from core.registry import discover
     from core.settings import get_settings
-    from core.training.context import RunContext
+    from core.training.context import RunContext, every_item
     from core.training.plan import read_plan
     from core.training.report_page import write_report_page
     from core.training.running import claim, telling
@@ -100,10 +99,9 @@ def train(
         raise UsageError(f"--search writes into '{path.name}', which cannot be written; name a copy with --recipe")
     if plan.model_dump()["training"]["precision"] == "bf16" and emulates_bf16():
         output.note('this processor does not compute in bf16 and is many times slower at it: `precision = "fp32"` in the recipe makes the run quicker')
-    items = tuple(item for each in registry.domains.values() for file in eval_files(each.folder, each.manifest) for item in read_eval_items(file))
     with output.progress(f"train {found.name if found else task}", quiet=as_json) as progress, stop_at_interrupt() as stop, claim(folder):
         context = RunContext(
-            domain=found, domains=tuple(registry.domains.values()), folder=folder, sources=SOURCES, data=data or Path(), settings=settings, items=items,
+            domain=found, domains=tuple(registry.domains.values()), folder=folder, sources=SOURCES, data=data or Path(), settings=settings, items=every_item(registry.domains.values()),
             progress=telling(folder, progress), stop=stop, command=f"domainkit train {task} {found.name if found else f'--recipe {path.name}'}",
         )  # fmt: skip
         report = search(chosen, plan, path, context, limits=Limits(trials=trials, minutes=minutes)) if trials else chosen.run(plan, context)
